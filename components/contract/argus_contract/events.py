@@ -1,0 +1,73 @@
+"""The event as clients send it, and the fields that typed events must carry.
+
+Decoding is strict where a mistake would lose meaning (an unknown top-level field, a naive
+timestamp) and free where the data is the client's own (`properties`).
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+MAX_TEXT: Final = 200
+"""Longest event name, distinct_id and session_id, in characters."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Timestamp = Annotated[datetime, Meta(tz=True)]
+
+
+class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One event of a client; `properties`, where present, is a JSON object left undecoded."""
+
+    event: Name
+    id: str | None = None
+    timestamp: Timestamp | None = None
+    distinct_id: Text | None = None
+    session_id: Text | None = None
+    value: float | None = None
+    properties: msgspec.Raw | None = None
+
+
+class PageView(msgspec.Struct, gc=False):
+    """Properties of `page_view`."""
+
+    url: str
+
+
+class Click(msgspec.Struct, gc=False):
+    """Properties of `click`."""
+
+    element: str
+
+
+class ApiLatency(msgspec.Struct, gc=False):
+    """Properties of `api_latency`; the duration is in milliseconds."""
+
+    route: str
+    method: str
+    status: int
+    duration_ms: float
+
+
+class HealthMetric(msgspec.Struct, gc=False):
+    """Properties of `health_metric`; the measurement is the event's own `value`."""
+
+    metric: str
+    unit: str
+
+
+Typed = PageView | Click | ApiLatency | HealthMetric
+
+TYPED: Final[Mapping[str, type[Typed]]] = MappingProxyType(
+    {
+        "page_view": PageView,
+        "click": Click,
+        "api_latency": ApiLatency,
+        "health_metric": HealthMetric,
+    }
+)
+"""Names that mean a typed event; any other name is a custom event."""

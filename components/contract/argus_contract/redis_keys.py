@@ -1,0 +1,24 @@
+"""Redis keys: a tenant's id is the hash tag, so one script may touch any of its keys at once."""
+
+from argus_contract.keys import KeyHash
+from argus_contract.names import TenantId
+
+
+def ip_bucket(tenant: TenantId, address: str) -> str:
+    """Token bucket of one client address."""
+    return f"{{{tenant}}}:ip:{address}"
+
+
+def key_bucket(tenant: TenantId, key: KeyHash) -> str:
+    """Token bucket of one API key."""
+    return f"{{{tenant}}}:key:{key}"
+
+
+def live(tenant: TenantId, pipeline: str, second: int) -> str:
+    """Hash of event name to count, for one second of receipt since the epoch."""
+    return f"{{{tenant}}}:live:{pipeline}:{second}"
+
+
+def fence(tenant: TenantId, topic: str, partition: int) -> str:
+    """The next source offset whose deltas the live counters have not seen."""
+    return f"{{{tenant}}}:fence:{topic}:{partition}"

@@ -1,0 +1,95 @@
+"""The registry: what ingest and stream must know of a tenant, one document each.
+
+The operator publishes documents to a compacted topic and, after all of them, a marker. A reader
+trusts nothing before it has seen a marker that its documents satisfy.
+"""
+
+from typing import Final
+
+import msgspec
+
+from argus_contract.keys import KeyHash, KeyKind
+from argus_contract.names import TenantId, TopicName
+
+MARKER_KEY: Final = "!marker"
+"""Kafka key of the marker; no tenant id begins with `!`."""
+
+
+class Bucket(msgspec.Struct, frozen=True, gc=False):
+    """A token bucket: tokens per second, and how many it holds."""
+
+    rate: float
+    burst: float
+
+
+class Limits(msgspec.Struct, frozen=True, gc=False):
+    """A tenant's limits after its tier and overrides.
+
+    `per_key` is charged one token an event, `per_ip` one token a request, and that for server keys
+    only where `server_keys_by_ip` says so.
+    """
+
+    per_key: Bucket
+    per_ip: Bucket
+    server_keys_by_ip: bool = False
+
+
+class Key(msgspec.Struct, frozen=True, gc=False):
+    """An API key by its hash; `expires` in microseconds since the epoch."""
+
+    hash: KeyHash
+    name: str
+    kind: KeyKind
+    expires: int | None = None
+
+
+class Pipeline(msgspec.Struct, frozen=True, gc=False):
+    """Where events go: names to match, topics, and what the stream must know of storage.
+
+    An empty `match` makes it the tenant's default. Durations are in seconds.
+    """
+
+    uid: str
+    name: str
+    topic: TopicName
+    dead_letter_topic: TopicName
+    partitions: int
+    schema: str
+    table: str
+    window: int
+    """How far back an event's time may lie: storage.retention less one chunk interval."""
+    dedupe_window: int
+    retention_bytes: int
+    """Of the whole topic; the operator divides it by partitions."""
+    retention_seconds: int
+    match: tuple[str, ...] = ()
+
+
+class TenantDocument(msgspec.Struct, frozen=True):
+    """All that the data path knows of a tenant; the value of one registry record."""
+
+    id: TenantId
+    namespace: str
+    name: str
+    revision: int
+    limits: Limits
+    suspended: bool = False
+    keys: tuple[Key, ...] = ()
+    pipelines: tuple[Pipeline, ...] = ()
+
+    @property
+    def display(self) -> str:
+        """`<namespace>/<name>`, for people and metric labels."""
+        return f"{self.namespace}/{self.name}"
+
+
+class Marker(msgspec.Struct, frozen=True, gc=False):
+    """Says that `tenants` documents were published by `revision` (milliseconds, growing)."""
+
+    revision: int
+    tenants: int
+
+
+encode: Final = msgspec.json.Encoder().encode
+decode_document: Final = msgspec.json.Decoder(TenantDocument).decode
+decode_marker: Final = msgspec.json.Decoder(Marker).decode

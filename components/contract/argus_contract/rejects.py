@@ -1,0 +1,34 @@
+"""The closed list of reasons for which an event is not stored."""
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Reason of a reject or dead letter; the text beside each is for the documentation."""
+
+    INVALID_JSON = "invalid_json"
+    """The body, or one line of NDJSON, is not JSON."""
+    INVALID_EVENT = "invalid_event"
+    """JSON, but not an event: a field is missing or has the wrong type; the message names it."""
+    UNKNOWN_FIELD = "unknown_field"
+    """A top-level field that ARGUS does not know; the message names it."""
+    TOO_LARGE = "too_large"
+    """Larger than the limit for one event; kept to its first 64 KiB and not replayable."""
+    TOO_DEEP = "too_deep"
+    """Nested deeper than the limit."""
+    TOO_OLD = "too_old"
+    """Its time is before the pipeline's accepted window."""
+    TOO_NEW = "too_new"
+    """Its time is after the pipeline's accepted window."""
+    UNSTORABLE = "unstorable"
+    """PostgreSQL cannot hold it: NUL or a lone surrogate in a string."""
+    REFUSED = "refused"
+    """The database refused this one event, alone; the error text is the database's."""
+
+
+class Step(StrEnum):
+    """Which step of the way refused an event."""
+
+    INGEST = "ingest"
+    DECODE = "decode"
+    STORE = "store"
