@@ -1,1 +1,1 @@
-"""argus_runtime."""
+"""What every ARGUS process shares of I/O: lifecycle, ops port, logging, clients, registry tail."""

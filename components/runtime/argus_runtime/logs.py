@@ -1,0 +1,65 @@
+"""Structured logs on standard error: one line a record, JSON or text.
+
+Fields are passed as `extra={"tenant": …}`. Keys, passwords and event contents are never logged.
+"""
+
+import logging
+import sys
+from typing import Any, Final
+
+import msgspec
+from argus_contract.times import SECOND, rfc3339
+
+from argus_runtime.settings import LogFormat, LogSettings
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_QUIET: Final = ("aiokafka", "httpx", "uvicorn")
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, component, logger, message, fields, exception."""
+
+    def __init__(self, component: str) -> None:
+        super().__init__()
+        self._component = component
+        self._encode = msgspec.json.Encoder(enc_hook=str).encode
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its newline."""
+        line: dict[str, Any] = {
+            "time": rfc3339(int(record.created * SECOND)),
+            "level": record.levelname.lower(),
+            "component": self._component,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return self._encode(line).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """A line for a terminal; fields follow the message as `name=value`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        """The line with its fields, before any traceback."""
+        fields = "".join(f" {key}={value}" for key, value in _fields(record).items())
+        return super().formatMessage(record) + fields
+
+
+def configure(settings: LogSettings, component: str) -> None:
+    """Sends every record of this process to standard error; replaces earlier handlers."""
+    handler = logging.StreamHandler(sys.stderr)
+    as_json = settings.format is LogFormat.JSON
+    handler.setFormatter(JsonFormatter(component) if as_json else TextFormatter())
+    logging.basicConfig(level=settings.level, handlers=[handler], force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.getLevelName(settings.level), logging.WARNING))
