@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from argus_contract.events import ABSENT
+
 VERSION: Final = 1
 
 
@@ -20,7 +22,7 @@ class Body(msgspec.Struct, gc=False):
     distinct_id: str | None = None
     session_id: str | None = None
     value: float | None = None
-    properties: msgspec.Raw | None = None
+    properties: msgspec.Raw = ABSENT
 
 
 class Envelope(msgspec.Struct, gc=False):

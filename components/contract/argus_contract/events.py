@@ -15,13 +15,20 @@ from msgspec import Meta
 MAX_TEXT: Final = 200
 """Longest event name, distinct_id and session_id, in characters."""
 
+ABSENT: Final = msgspec.Raw()
+"""Properties that the client left out."""
+
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Timestamp = Annotated[datetime, Meta(tz=True)]
 
 
 class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """One event of a client; `properties`, where present, is a JSON object left undecoded."""
+    """One event of a client.
+
+    `properties` is left undecoded: `b""` where absent, else the client's JSON of any type, which
+    the edge must still hold to be an object or null.
+    """
 
     event: Name
     id: str | None = None
@@ -29,7 +36,7 @@ class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     distinct_id: Text | None = None
     session_id: Text | None = None
     value: float | None = None
-    properties: msgspec.Raw | None = None
+    properties: msgspec.Raw = ABSENT
 
 
 class PageView(msgspec.Struct, gc=False):
