@@ -1,0 +1,83 @@
+# shellcheck shell=bash
+# Sourced by every script in hack/: where things are, what is pinned, and the helpers that more than one script needs.
+# It must stay free of side effects but for the variables it sets.
+set -euo pipefail
+shopt -s inherit_errexit
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=hack/versions.env
+source "$ROOT/hack/versions.env"
+
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/argus
+STATE=${XDG_STATE_HOME:-$HOME/.local/state}/argus
+
+say() { printf '%s\n' "$*" >&2; }
+step() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
+die() {
+  say "error: $*"
+  exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# wait_for SECONDS COMMAND...: runs the command every half second until it succeeds.
+wait_for() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.5
+  done
+}
+
+# content_key WORDS PATH...: sixteen hex digits that stand for the words and the content of the files and directories.
+content_key() {
+  local words=$1
+  shift
+  {
+    printf '%s\n' "$words"
+    find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | cut -d' ' -f1
+  } | sha256sum | cut -c1-16
+}
+
+# The content key that an image was built under; empty for an image that is not there or has none.
+image_label() { docker image inspect -f '{{index .Config.Labels "argus.inputs"}}' "$1" 2>/dev/null || true; }
+
+# Installs Debian packages that are missing; elsewhere than on Debian, or without root, says what is missing.
+need_packages() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+  have apt-get && [[ $EUID == 0 ]] || die "please install ${missing[*]} (only root on Debian can do that from here)"
+  say "installing ${missing[*]}"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Whether this host's root holds the capability of that number (linux/capability.h).
+has_capability() { (((0x$(awk '/^CapBnd/{print $2}' /proc/self/status) >> $1) & 1)); }
+CAP_SYS_RESOURCE=24
+
+# Sets and exports ARGUS_IMAGES: `pull` where the node image is here or can be pulled, else `build`.
+# Exported, so that one run of many scripts asks once.
+decide_images() {
+  case ${ARGUS_IMAGES:-} in
+    pull | build) ;;
+    '')
+      if docker image inspect "$NODE_IMAGE_PULLED" >/dev/null 2>&1; then
+        ARGUS_IMAGES=pull
+      elif docker image inspect "$NODE_IMAGE_BUILT" >/dev/null 2>&1; then
+        ARGUS_IMAGES=build
+      elif timeout 20 docker manifest inspect "$NODE_IMAGE_PULLED" >/dev/null 2>&1; then
+        ARGUS_IMAGES=pull
+      else
+        say "no image registry answers: images are built here (ARGUS_IMAGES=pull to insist)"
+        ARGUS_IMAGES=build
+      fi
+      ;;
+    *) die "ARGUS_IMAGES is '$ARGUS_IMAGES'; it can be pull or build" ;;
+  esac
+  export ARGUS_IMAGES
+}
