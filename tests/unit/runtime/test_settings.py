@@ -1,0 +1,50 @@
+"""Settings are validated whole, from the environment, and keep secrets to themselves."""
+
+import pytest
+from argus_runtime.settings import KafkaSettings, ProcessSettings
+from pydantic import ValidationError
+
+
+class Settings(ProcessSettings):
+    """A component's settings."""
+
+    kafka: KafkaSettings
+
+
+def test_sections_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARGUS_KAFKA__BOOTSTRAP", "broker:9092")
+    monkeypatch.setenv("ARGUS_KAFKA__SECURITY", "sasl_ssl")
+    monkeypatch.setenv("ARGUS_KAFKA__PASSWORD", "hush")
+    monkeypatch.setenv("ARGUS_OPS__PORT", "0")
+    settings = Settings()
+    assert settings.kafka.bootstrap == "broker:9092"
+    assert settings.ops.port == 0
+    assert "hush" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("ARGUS_KAFKA__SECURITY", "tls", "sasl_ssl"),
+        ("ARGUS_KAFKA__COLOUR", "red", "colour"),
+        ("ARGUS_LOG__LEVEL", "LOUD", "level"),
+        ("ARGUS_OPS__PORT", "70000", "65535"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv("ARGUS_KAFKA__BOOTSTRAP", "broker:9092")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=says):
+        Settings()
+
+
+def test_every_setting_is_documented() -> None:
+    undocumented = [
+        f"{section.__name__}.{name}"
+        for section in (KafkaSettings, ProcessSettings)
+        for name, field in section.model_fields.items()
+        if not field.description
+    ]
+    assert undocumented == []
