@@ -1,1 +1,1 @@
-"""argus_cli."""
+"""The console `argus`: sends events, shows the ledger, audits it, demonstrates the whole."""

@@ -1,0 +1,153 @@
+"""Reads the books in PostgreSQL: the ledger, the count of rows, the recorded dead letters.
+
+One snapshot an answer: a repeatable-read transaction, so that a count and the ledger that it is
+held against are of the same moment. It only ever reads.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+from argus_contract import headers
+from argus_contract.registry import Pipeline
+
+from argus_cli.audit import Recorded
+from argus_cli.errors import UnreachableError
+from argus_cli.ledger import Line
+
+_TIMEOUT_S: Final = 60.0
+
+_LINES: Final = """
+select namespace, tenant, pipeline, topic, partition, first_offset, next_offset,
+       coalesce(log_end, next_offset) as log_end,
+       stored, duplicate, dead_lettered, skipped, lost, expired
+from argus.ledger
+where ($1::text is null or namespace = $1) and ($2::text is null or tenant = $2)
+order by namespace, tenant, pipeline, partition
+"""
+_COUNTS: Final = """
+select namespace, tenant, pipeline, rows, letters_expired
+from argus.audit
+where ($1::text is null or namespace = $1) and ($2::text is null or tenant = $2)
+"""
+_RECORDED: Final = """
+select topic, partition, source_offset, code, at
+from argus.dead_letters
+where topic = any($1::text[])
+"""
+# The names of schema and table come from the registry, never from a user; %I as in db/.
+_TABLE: Final = "select format('%I.%I', $1::text, $2::text)"
+_RECEIVED: Final = """
+select count(*) as rows, min(received_at) as first, max(received_at) as last
+from {table}
+where time >= $1 and id = any($2::uuid[])
+"""
+_BETWEEN: Final = """
+select event, count(*) as rows
+from {table}
+where received_at >= $1 and received_at < $2
+group by event
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One pipeline of `argus.audit`: rows in its table, recorded letters dropped by age."""
+
+    namespace: str
+    tenant: str
+    pipeline: str
+    rows: int
+    letters_expired: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Ledger, rows and recorded letters of one moment, `now` by the database's clock."""
+
+    lines: tuple[Line, ...]
+    counted: tuple[Counted, ...]
+    recorded: dict[str, dict[str, Recorded]]
+    """By source topic, then by key."""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """How many of some events are rows, and when the first and the last were received."""
+
+    rows: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+
+class Database:
+    """A reader of one installation's database; get one from `reading`."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._connection = connection
+
+    async def lines(self, namespace: str | None = None, tenant: str | None = None) -> list[Line]:
+        """The ledger, of all tenants or of one; the log's end is the one last sampled."""
+        rows = await self._connection.fetch(_LINES, namespace, tenant)
+        return [Line(**dict(row)) for row in rows]
+
+    async def snapshot(self, namespace: str | None = None, tenant: str | None = None) -> Snapshot:
+        """Everything that an audit compares, of one moment. Counts every row: takes a while."""
+        async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+            lines = await self.lines(namespace, tenant)
+            counts = await self._connection.fetch(_COUNTS, namespace, tenant)
+            recorded = await self._recorded({line.topic for line in lines})
+            now = await self._connection.fetchval("select now()")
+        return Snapshot(
+            lines=tuple(lines),
+            counted=tuple(Counted(**dict(row)) for row in counts),
+            recorded=recorded,
+            now=now,
+        )
+
+    async def _recorded(self, topics: Iterable[str]) -> dict[str, dict[str, Recorded]]:
+        found: dict[str, dict[str, Recorded]] = {topic: {} for topic in topics}
+        for row in await self._connection.fetch(_RECORDED, list(found)):
+            key = headers.letter_key(row["topic"], row["partition"], row["source_offset"]).decode()
+            found[row["topic"]][key] = Recorded(key, row["code"], row["at"])
+        return found
+
+    async def received(
+        self, pipeline: Pipeline, since: datetime, event_ids: Iterable[str]
+    ) -> Received:
+        """What the table has of these events, of those with a time from `since` on."""
+        query = _RECEIVED.format(table=await self._table(pipeline))
+        row = await self._connection.fetchrow(query, since, list(event_ids))
+        return Received() if row is None else Received(**dict(row))
+
+    async def between(self, pipeline: Pipeline, start: datetime, end: datetime) -> dict[str, int]:
+        """Rows by event name that were received from `start` until before `end`."""
+        query = _BETWEEN.format(table=await self._table(pipeline))
+        rows = await self._connection.fetch(query, start, end)
+        return {row["event"]: row["rows"] for row in rows}
+
+    async def _table(self, pipeline: Pipeline) -> str:
+        name: str = await self._connection.fetchval(_TABLE, pipeline.schema, pipeline.table)
+        return name
+
+
+@asynccontextmanager
+async def reading(url: str) -> AsyncIterator[Database]:
+    """A connected reader; raises UnreachableError where the database refuses or does not answer."""
+    settings: dict[str, Any] = {"application_name": "argus-cli"}
+    try:
+        connection = await asyncpg.connect(
+            url, timeout=10, command_timeout=_TIMEOUT_S, server_settings=settings
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
+        raise UnreachableError("the database in ARGUS_DATABASE_URL", error) from error
+    try:
+        yield Database(connection)
+    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        raise UnreachableError("the database", error) from error
+    finally:
+        await connection.close()

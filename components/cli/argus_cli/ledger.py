@@ -1,0 +1,119 @@
+"""The ledger as people read it: what came into the log, and what became of every record.
+
+Pure: whether the books balance is decided here, from terms that are counted apart. No term is ever
+computed as what is left over from the others, for then nothing could be missing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What the terms of one partition, or of many, say."""
+
+    BALANCED = "balanced"
+    """Read to the end, and every record is accounted for."""
+    BEHIND = "in flight"
+    """What was read is accounted for; the rest is still to be read."""
+    UNBALANCED = "UNBALANCED"
+    """A record is missing, was lost or skipped, or is counted twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The ledger of one partition of one pipeline; offsets and counts of records.
+
+    `log_end` is the offset after the last record of the log, `first_offset` where the books begin,
+    `next_offset` the first record that has not been settled.
+    """
+
+    namespace: str
+    tenant: str
+    pipeline: str
+    topic: str
+    partition: int
+    first_offset: int
+    next_offset: int
+    log_end: int
+    stored: int
+    duplicate: int
+    dead_lettered: int
+    skipped: int
+    lost: int
+    expired: int
+
+    @property
+    def owner(self) -> str:
+        """`<namespace>/<tenant>`."""
+        return f"{self.namespace}/{self.tenant}"
+
+    @property
+    def records(self) -> int:
+        """How many records the log took since the books began."""
+        return self.log_end - self.first_offset
+
+    @property
+    def in_flight(self) -> int:
+        """Records in the log that have not been settled."""
+        return self.log_end - self.next_offset
+
+    @property
+    def settled(self) -> int:
+        """Records that were stored, known already, or dead-lettered."""
+        return self.stored + self.duplicate + self.dead_lettered
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether log end - log start = stored + duplicate + dead-lettered, skipped and lost 0."""
+        sound = self.next_offset - self.first_offset == self.settled
+        if not sound or self.skipped or self.lost or self.in_flight < 0:
+            return Verdict.UNBALANCED
+        return Verdict.BEHIND if self.in_flight else Verdict.BALANCED
+
+
+def judge(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of several verdicts; of none, balanced."""
+    found = set(verdicts)
+    for verdict in (Verdict.UNBALANCED, Verdict.BEHIND):
+        if verdict in found:
+            return verdict
+    return Verdict.BALANCED
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over partitions; a difference of two is what happened in between."""
+
+    records: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    dead_lettered: int = 0
+    skipped: int = 0
+    lost: int = 0
+    in_flight: int = 0
+
+    def __sub__(self, before: "Totals") -> "Totals":
+        return Totals(
+            records=self.records - before.records,
+            stored=self.stored - before.stored,
+            duplicate=self.duplicate - before.duplicate,
+            dead_lettered=self.dead_lettered - before.dead_lettered,
+            skipped=self.skipped - before.skipped,
+            lost=self.lost - before.lost,
+            in_flight=self.in_flight,
+        )
+
+
+def total(lines: Iterable[Line]) -> Totals:
+    """The sums over these lines."""
+    held = list(lines)
+    return Totals(
+        records=sum(line.records for line in held),
+        stored=sum(line.stored for line in held),
+        duplicate=sum(line.duplicate for line in held),
+        dead_lettered=sum(line.dead_lettered for line in held),
+        skipped=sum(line.skipped for line in held),
+        lost=sum(line.lost for line in held),
+        in_flight=sum(line.in_flight for line in held),
+    )

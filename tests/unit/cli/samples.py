@@ -1,0 +1,50 @@
+"""Books that balance; each test spoils one thing."""
+
+from datetime import UTC, datetime, timedelta
+
+from argus_cli.audit import Books, Letter, Recorded
+from argus_cli.ledger import Line
+
+LINE = Line(
+    namespace="shop",
+    tenant="web",
+    pipeline="main",
+    topic="argus.shop.main.00000000",
+    partition=0,
+    first_offset=10,
+    next_offset=100,
+    log_end=100,
+    stored=80,
+    duplicate=7,
+    dead_lettered=3,
+    skipped=0,
+    lost=0,
+    expired=20,
+)
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+MINUTE_AGO = NOW - timedelta(minutes=5)
+KEYS = tuple(f"{LINE.topic}/0/{offset}" for offset in (20, 30, 40))
+
+
+def recorded(key: str, at: datetime = MINUTE_AGO) -> Recorded:
+    return Recorded(key, "invalid_event", at)
+
+
+def letter(key: str, at: datetime = MINUTE_AGO) -> Letter:
+    return Letter(key, "invalid_event", at, b"{}")
+
+
+RECORDED = {key: recorded(key) for key in KEYS}
+LETTERS = {key: letter(key) for key in KEYS}
+BOOKS = Books(
+    namespace="shop",
+    tenant="web",
+    pipeline="main",
+    lines=(LINE,),
+    rows=60,
+    letters_expired=0,
+    recorded=RECORDED,
+    letters=LETTERS,
+    letter_retention=timedelta(hours=1),
+    now=NOW,
+)

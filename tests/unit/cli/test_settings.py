@@ -1,0 +1,48 @@
+import pytest
+from argus_cli.errors import MissingSettingError
+from argus_cli.settings import Settings
+from argus_runtime.settings import KafkaSecurity
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"ARGUS_{name.upper()}", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("ask", "variable"),
+    [
+        (Settings.require_url, "ARGUS_URL"),
+        (Settings.require_api_key, "ARGUS_API_KEY"),
+        (Settings.require_database_url, "ARGUS_DATABASE_URL"),
+        (Settings.require_redis, "ARGUS_REDIS_URL"),
+        (Settings.require_kafka, "ARGUS_KAFKA"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_way_to_set_it(ask: object, variable: str) -> None:
+    with pytest.raises(MissingSettingError, match=rf"(?s)^{variable} is not set.*make -s env"):
+        ask(Settings())  # type: ignore[operator]  # a method of Settings
+
+
+def test_the_environment_of_make_env_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARGUS_URL", "http://127.0.0.1:8080/")
+    monkeypatch.setenv("ARGUS_KAFKA", "127.0.0.1:9094")
+    monkeypatch.setenv("ARGUS_KAFKA_USERNAME", "argus")
+    monkeypatch.setenv("ARGUS_KAFKA_PASSWORD", "secret")
+    monkeypatch.setenv("ARGUS_REDIS_URL", "redis://:secret@127.0.0.1:6379/0")
+
+    settings = Settings()
+
+    assert settings.require_url() == "http://127.0.0.1:8080"
+    assert settings.require_redis().url == "redis://:secret@127.0.0.1:6379/0"
+    kafka = settings.require_kafka()
+    assert (kafka.bootstrap, kafka.username) == ("127.0.0.1:9094", "argus")
+    assert kafka.security is KafkaSecurity.SASL_PLAINTEXT
+    assert "secret" not in repr(settings)
+
+
+def test_a_broker_without_a_user_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARGUS_KAFKA", "127.0.0.1:9092")
+
+    assert Settings().require_kafka().security is KafkaSecurity.PLAINTEXT
