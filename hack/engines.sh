@@ -4,7 +4,6 @@
 #   Kafka       127.0.0.1:29092  PLAINTEXT
 #   Valkey      127.0.0.1:26379  password argus-test
 #   PostgreSQL  127.0.0.1:25432  user argus, password argus-test, database argus
-# shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly KAFKA=argus-test-kafka VALKEY=argus-test-valkey POSTGRES=argus-test-postgres

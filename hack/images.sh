@@ -3,7 +3,6 @@
 # node. `app` is always built from this tree; the others are built only where images cannot be pulled (ARGUS_IMAGES).
 # Docker's layer cache makes an unchanged image a matter of a second, and leaves its id as it was.
 # With --print, the reference of each is printed after it is made.
-# shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 print=false

@@ -5,8 +5,8 @@ set -euo pipefail
 shopt -s inherit_errexit
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# shellcheck source=hack/versions.env
-source "$ROOT/hack/versions.env"
+# shellcheck source=hack/versions.sh
+source "$ROOT/hack/versions.sh"
 
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/argus
 STATE=${XDG_STATE_HOME:-$HOME/.local/state}/argus
@@ -58,6 +58,7 @@ need_packages() {
 
 # Whether this host's root holds the capability of that number (linux/capability.h).
 has_capability() { (((0x$(awk '/^CapBnd/{print $2}' /proc/self/status) >> $1) & 1)); }
+# shellcheck disable=SC2034 # by the scripts that source this
 CAP_SYS_RESOURCE=24
 
 # Sets and exports ARGUS_IMAGES: `pull` where the node image is here or can be pulled, else `build`.
@@ -81,3 +82,36 @@ decide_images() {
   esac
   export ARGUS_IMAGES
 }
+
+# Where hack/tools.sh keeps a tool: one directory for each version of it.
+tool_directory() {
+  local modules=$ROOT/hack/tools
+  case $1 in
+    kind) echo "$CACHE/tools/kind-$KIND_VERSION" ;;
+    helm) echo "$CACHE/tools/helm-$HELM_VERSION" ;;
+    kubectl) echo "$CACHE/tools/kubectl-$KUBERNETES_VERSION" ;;
+    helm-unittest) echo "$CACHE/tools/helm-unittest-$(content_key "" "$modules/helm-unittest")" ;;
+    kubectl-validate) echo "$CACHE/tools/kubectl-validate-$KUBECTL_VALIDATE_VERSION" ;;
+    node)
+      echo "$CACHE/tools/node-$KUBERNETES_VERSION-$(content_key "$COREDNS_VERSION $LOCAL_PATH_PROVISIONER_VERSION" \
+        "$modules/kubernetes" "$modules/etcd")"
+      ;;
+    *) die "no tool is named '$1'" ;;
+  esac
+}
+
+for tool in kind helm kubectl helm-unittest kubectl-validate; do
+  PATH=$(tool_directory "$tool"):$PATH
+done
+export PATH
+
+# The cluster that is meant. Another one beside it needs other ports.
+CLUSTER=${CLUSTER:-argus}
+ARGUS_HTTP_PORT=${ARGUS_HTTP_PORT:-8080}
+ARGUS_POSTGRES_PORT=${ARGUS_POSTGRES_PORT:-5432}
+ARGUS_REDIS_PORT=${ARGUS_REDIS_PORT:-6379}
+ARGUS_KAFKA_PORT=${ARGUS_KAFKA_PORT:-9094}
+# shellcheck disable=SC2034
+NODE=$CLUSTER-control-plane
+# A file of its own: ~/.kube/config stays as it is.
+export KUBECONFIG=$STATE/$CLUSTER.kubeconfig

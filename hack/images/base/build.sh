@@ -2,7 +2,6 @@
 # Builds a Debian base image out of the distribution's packages, for a host that reaches its apt mirror and no image
 # registry. Usage: build.sh SUITE TAG [PACKAGE...]. The host's own certificate authorities go in, so that apt-get and
 # pip work inside `docker build` wherever they work on the host. 35 seconds.
-# shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../lib.sh"
 
 suite=$1 tag=$2
