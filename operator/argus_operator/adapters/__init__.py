@@ -1,0 +1,1 @@
+"""Clients of what the operator works on. Only this package imports client libraries."""

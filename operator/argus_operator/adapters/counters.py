@@ -1,0 +1,53 @@
+"""Live counters in Redis of a pipeline that is deleted with its data.
+
+Keys are named, never searched for: a SCAN would walk every tenant's. Buckets of limits expire by
+themselves.
+"""
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from argus_contract import redis_keys
+from argus_contract.names import TenantId, TopicName
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from argus_operator.errors import UnavailableError
+
+WINDOW_S: Final = 3_600
+"""How long the stream keeps a second's counts."""
+_SLACK_S: Final = 120
+_CHUNK: Final = 500
+
+
+class Counters:
+    """Drops counters."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    async def drop(
+        self, tenant: TenantId, pipeline: str, topic: TopicName, partitions: int
+    ) -> None:
+        """Drops a pipeline's counts and fences; absent is fine. Raises UnavailableError."""
+        keys = _keys(tenant, pipeline, topic, partitions, round(time.time()))
+        try:
+            while chunk := list(itertools.islice(keys, _CHUNK)):
+                await self._client.unlink(*chunk)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise UnavailableError("RedisUnavailable", f"Redis: {error!r}") from error
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        await self._client.aclose()
+
+
+def _keys(
+    tenant: TenantId, pipeline: str, topic: TopicName, partitions: int, now: int
+) -> Iterator[str]:
+    for second in range(now - WINDOW_S - _SLACK_S, now + _SLACK_S):
+        yield redis_keys.live(tenant, pipeline, second)
+    for partition in range(partitions):
+        yield redis_keys.fence(tenant, topic, partition)

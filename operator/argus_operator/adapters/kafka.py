@@ -1,0 +1,189 @@
+"""Kafka's administration: topics listed, created, grown, configured and deleted.
+
+aiokafka gives error codes inside responses and raises for few of them; here each becomes one of the
+operator's errors, so that nothing is taken for done that was refused.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import (
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from argus_contract.names import TopicName
+
+from argus_operator.errors import UnavailableError
+from argus_operator.topics import Action, Configure, Create, Grow, TopicState
+
+logger = logging.getLogger(__name__)
+
+_CONFIGS: Final = (
+    "cleanup.policy",
+    "retention.ms",
+    "retention.bytes",
+    "segment.bytes",
+    "max.message.bytes",
+    "min.insync.replicas",
+    "message.timestamp.type",
+    "segment.ms",
+    "min.cleanable.dirty.ratio",
+)
+_SETTLED_POLL_S: Final = 0.05
+
+
+class KafkaAdmin:
+    """Topics; connects on first use and again after a failure."""
+
+    def __init__(self, options: Mapping[str, Any], replicas: int, timeout: float) -> None:
+        """`options` are those of `argus_runtime.kafka.options`; `timeout` in seconds for a call."""
+        self._options = options
+        self._replicas = replicas
+        self._timeout = timeout
+        self._client: AIOKafkaAdminClient | None = None
+        self._connecting = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def list(self, prefix: str) -> dict[TopicName, TopicState]:
+        """All topics whose names begin with `prefix`."""
+        async with self._call() as client:
+            found = [name for name in await client.list_topics() if name.startswith(prefix)]
+            return await _describe(client, found)
+
+    async def observe(self, topics: Iterable[TopicName]) -> dict[TopicName, TopicState]:
+        """Those of `topics` that exist."""
+        async with self._call() as client:
+            return await _describe(client, list(topics))
+
+    async def apply(self, actions: Sequence[Action]) -> None:
+        """Does what was planned, in order; what is already so is fine."""
+        if not actions:
+            return
+        async with self._call() as client:
+            for action in actions:
+                logger.info("topic change", extra={"change": repr(action)})
+                await self._apply(client, action)
+
+    async def _apply(self, client: AIOKafkaAdminClient, action: Action) -> None:
+        match action:
+            case Create(spec):
+                topic = NewTopic(
+                    spec.name, spec.partitions, self._replicas, topic_configs=dict(spec.configs)
+                )
+                answer = await client.create_topics([topic])
+                _check(answer.topic_errors, TopicAlreadyExistsError)
+                await _until_visible(client, spec.name, spec.partitions)
+            case Grow(name, partitions):
+                await client.create_partitions({name: NewPartitions(partitions)})
+                await _until_visible(client, name, partitions)
+            case Configure(name, configs):
+                resource = ConfigResource(ConfigResourceType.TOPIC, name, dict(configs))
+                for response in await client.alter_configs([resource]):
+                    _check((name, code, text) for code, text, *_ in response.resources)
+
+    async def delete(self, topics: Sequence[TopicName]) -> None:
+        """Drops topics; one that is absent is fine."""
+        async with self._call() as client:
+            answer = await client.delete_topics(list(topics))
+            _check(answer.topic_error_codes, UnknownTopicOrPartitionError)
+
+    async def creates_by_itself(self) -> bool:
+        """Whether brokers make a topic as soon as somebody names it."""
+        async with self._call() as client:
+            brokers = (await client.describe_cluster())["brokers"]
+            resource = ConfigResource(
+                ConfigResourceType.BROKER,
+                str(brokers[0]["node_id"]),
+                {"auto.create.topics.enable": None},
+            )
+            responses = await client.describe_configs([resource])
+            values = [entry[1] for r in responses for _, _, _, _, es in r.resources for entry in es]
+            return "true" in values
+
+    @asynccontextmanager
+    async def _call(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """A connected client; whatever goes wrong with it raises UnavailableError."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                yield await self._connected()
+        except (KafkaError, OSError, TimeoutError) as error:
+            await self.close()
+            detail = f"{type(error).__name__} {error}".strip()
+            raise UnavailableError("KafkaUnavailable", f"Kafka: {detail}") from error
+
+    async def _connected(self) -> AIOKafkaAdminClient:
+        async with self._connecting:
+            if self._client is None:
+                client = AIOKafkaAdminClient(**self._options)
+                try:
+                    await client.start()
+                except BaseException:
+                    await client.close()
+                    raise
+                self._client = client
+            return self._client
+
+
+async def _describe(
+    client: AIOKafkaAdminClient, topics: Sequence[str]
+) -> dict[TopicName, TopicState]:
+    if not topics:
+        return {}
+    partitions = await _partitions(client, topics)
+    resources = [
+        ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(_CONFIGS))
+        for name in partitions
+    ]
+    if not resources:
+        return {}
+    found: dict[TopicName, TopicState] = {}
+    for response in await client.describe_configs(resources):
+        for code, message, _, name, entries in response.resources:
+            if code == UnknownTopicOrPartitionError.errno:
+                continue
+            _check([(name, code, message)])
+            configs = {entry[0]: entry[1] for entry in entries}
+            found[TopicName(name)] = TopicState(partitions[name], configs)
+    return found
+
+
+async def _partitions(client: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, int]:
+    """Partitions by topic, of those that exist."""
+    counts: dict[str, int] = {}
+    for topic in await client.describe_topics(list(topics)):
+        if topic["error_code"] == UnknownTopicOrPartitionError.errno:
+            continue
+        _check([(topic["topic"], topic["error_code"], None)])
+        counts[topic["topic"]] = len(topic["partitions"])
+    return counts
+
+
+async def _until_visible(client: AIOKafkaAdminClient, name: str, partitions: int) -> None:
+    """Waits until the brokers tell clients of the change; the caller bounds the time."""
+    while True:
+        for topic in await client.describe_topics([name]):
+            leaders = [p for p in topic["partitions"] if p["leader"] >= 0]
+            if topic["error_code"] == 0 and len(leaders) >= partitions:
+                return
+        await asyncio.sleep(_SETTLED_POLL_S)
+
+
+def _check(answers: Iterable[Sequence[Any]], fine: type[KafkaError] | None = None) -> None:
+    """Raises the error of the first answer `(topic, code[, message])` that has one, but `fine`."""
+    for topic, code, *rest in answers:
+        error = for_code(code)
+        if code and error is not fine:
+            detail = next((text for text in rest if text), "")
+            raise error(f"{topic}: {detail}")

@@ -1,0 +1,136 @@
+"""PostgreSQL: the functions of schema `argus` that make, keep and drop what tenants own.
+
+Values only, never DDL: identifiers are formed inside the functions (db/README.md).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from argus_contract.names import TenantId
+
+from argus_operator.errors import BusyError, RefusedError, UnavailableError
+from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
+
+
+class Database:
+    """A small pool that connects on first use; not to be used before `migrated` is set."""
+
+    def __init__(self, options: Mapping[str, Any], timeout: float) -> None:
+        """`options` are those of `argus_runtime.database.connect_options`; `timeout` in seconds."""
+        self._options = options
+        self._timeout = timeout
+        self._pool: asyncpg.Pool | None = None
+        self.migrated = False
+        self.problem = "migrations have not run yet"
+
+    async def open(self) -> None:
+        """Makes the pool; connects nowhere yet."""
+        self._pool = await asyncpg.create_pool(**self._options, min_size=0, max_size=4)
+
+    async def close(self) -> None:
+        """Closes the pool, cutting off what still runs after the timeout."""
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def ensure_tenant(self, tenant: TenantSchema) -> None:
+        """Makes the tenant's schema and role, or repairs them."""
+        await self._call(
+            "SELECT argus.ensure_tenant($1, $2, $3, $4)",
+            tenant.tenant_id,
+            tenant.namespace,
+            tenant.name,
+            tenant.schema,
+        )
+
+    async def ensure_pipeline(self, tables: PipelineTables) -> None:
+        """Makes the pipeline's tables, or repairs and adjusts them."""
+        await self._call(
+            "SELECT argus.ensure_pipeline($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            tables.tenant.tenant_id,
+            tables.uid,
+            tables.pipeline,
+            tables.topic,
+            tables.dead_letter_topic,
+            tables.partitions,
+            tables.chunk_interval,
+            tables.retention,
+            tables.dedupe_window,
+        )
+
+    async def observe_pipeline(self, uid: str) -> PipelineObserved:
+        """What exists of a pipeline."""
+        row = await self._call("SELECT * FROM argus.observe_pipeline($1)", uid)
+        if row is None:
+            return PipelineObserved()
+        return PipelineObserved(
+            schema=row["schema_name"],
+            events_table=row["events_table"],
+            rollup_table=row["rollup_table"],
+            ids_table=row["ids_table"],
+            role=row["role_name"],
+            chunk_interval=row["chunk_interval"],
+            retention=row["retention"],
+            dedupe_window=row["dedupe_window"],
+            partitions=row["partitions"],
+            retained=bool(row["retained"]),
+        )
+
+    async def retain_pipeline(self, uid: str) -> None:
+        """Puts the tables out of the way and keeps them; absent is fine."""
+        await self._call("SELECT argus.retain_pipeline($1)", uid)
+
+    async def drop_pipeline(self, uid: str) -> None:
+        """Drops the tables and the ledger's rows; absent is fine."""
+        await self._call("SELECT argus.drop_pipeline($1)", uid)
+
+    async def retain_tenant(self, tenant: TenantId) -> None:
+        """Marks the tenant as gone and keeps its schema; absent is fine."""
+        await self._call("SELECT argus.retain_tenant($1)", tenant)
+
+    async def drop_tenant(self, tenant: TenantId) -> None:
+        """Drops schema and role but for tables that were retained; absent is fine."""
+        await self._call("SELECT argus.drop_tenant($1)", tenant)
+
+    async def expire(self, uid: str) -> int:
+        """Drops what is past the pipeline's retention; the number of rows."""
+        row = await self._call("SELECT argus.expire($1) AS dropped", uid)
+        return 0 if row is None else int(row["dropped"] or 0)
+
+    async def _call(self, statement: str, *values: object) -> asyncpg.Record | None:
+        async with self._connection() as connection:
+            return await connection.fetchrow(statement, *values)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection; whatever goes wrong with it becomes one of the operator's errors."""
+        if not self.migrated or self._pool is None:
+            raise UnavailableError("DatabaseNotMigrated", f"PostgreSQL: {self.problem}")
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._pool.acquire(timeout=self._timeout) as connection,
+            ):
+                yield connection
+        except asyncpg.PostgresError as error:
+            raise _translate(error) from error
+        except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+            detail = f"{type(error).__name__} {error}".strip()
+            raise UnavailableError("DatabaseUnavailable", f"PostgreSQL: {detail}") from error
+
+
+def _translate(error: asyncpg.PostgresError) -> RefusedError | BusyError | UnavailableError:
+    match error.sqlstate:
+        case "AR409":
+            return RefusedError("NameTaken", f"{error}: delete this resource and use another name")
+        case "AR404":
+            return BusyError("NotThereYet", str(error))
+        case _:
+            return UnavailableError("DatabaseUnavailable", f"PostgreSQL: {error}")

@@ -1,0 +1,118 @@
+"""Registry documents: what the data path is told of a tenant. Pure.
+
+What was told once stays told while a dependency is away: a database that does not answer takes no
+pipeline out of the registry. Only deletion does.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from argus_contract import names
+from argus_contract.keys import KeyHash
+from argus_contract.names import TenantId
+from argus_contract.registry import Key, Limits, Pipeline, TenantDocument
+
+from argus_operator.models import units
+from argus_operator.models.common import Meta
+from argus_operator.models.pipeline import PipelineSpec
+from argus_operator.schemas import TenantSchema
+from argus_operator.topics import TopicState
+
+UNPUBLISHED: Final = 0
+"""Revision of a document that the publisher has not numbered yet."""
+
+Documents = Mapping[TenantId, TenantDocument]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Why a pipeline does not get all the events that it claims."""
+
+    reason: str
+    message: str
+
+
+def entry(tenant: TenantSchema, meta: Meta, spec: PipelineSpec, topic: TopicState) -> Pipeline:
+    """A pipeline as the data path knows it; the topic's facts are those that Kafka has."""
+    chunk = units.seconds(spec.storage.chunk_interval)
+    name = names.topic(meta.namespace, meta.name, meta.uid)
+    return Pipeline(
+        uid=meta.uid,
+        name=meta.name,
+        topic=name,
+        dead_letter_topic=names.dead_letter_topic(name),
+        partitions=topic.partitions,
+        schema=tenant.schema,
+        table=names.table(meta.name),
+        window=units.seconds(spec.storage.retention) - chunk,
+        dedupe_window=units.seconds(spec.dedupe_window),
+        retention_bytes=topic.retention_bytes,
+        retention_seconds=topic.retention_seconds,
+        match=spec.match,
+    )
+
+
+def document(
+    tenant: TenantSchema,
+    limits: Limits,
+    keys: Sequence[Key],
+    suspended: bool,
+    pipelines: Sequence[Pipeline],
+) -> TenantDocument:
+    """A tenant as the data path knows it; `pipelines` from the oldest to the youngest."""
+    return TenantDocument(
+        id=tenant.tenant_id,
+        namespace=tenant.namespace,
+        name=tenant.name,
+        revision=UNPUBLISHED,
+        limits=limits,
+        suspended=suspended,
+        keys=tuple(keys),
+        pipelines=tuple(pipelines),
+    )
+
+
+def same(left: TenantDocument | None, right: TenantDocument) -> bool:
+    """Whether both say the same, whatever their revisions."""
+    return left is not None and left == msgspec.structs.replace(right, revision=left.revision)
+
+
+def conflicts(pipelines: Iterable[tuple[Meta, PipelineSpec]]) -> dict[str, Conflict]:
+    """Which pipelines, by uid, claim what an older one has; `pipelines` oldest first."""
+    found: dict[str, Conflict] = {}
+    default: str | None = None
+    claimed: dict[str, str] = {}
+    for meta, spec in pipelines:
+        taken = [pattern for pattern in spec.match if pattern in claimed]
+        if not spec.match and default is not None:
+            found[meta.uid] = Conflict(
+                "DefaultConflict",
+                f"{default!r} is older and has no spec.match either, so it is the tenant's default "
+                "pipeline: give this one a spec.match, or delete one of them",
+            )
+        elif taken:
+            owners = ", ".join(f"{pattern!r} by {claimed[pattern]!r}" for pattern in taken)
+            found[meta.uid] = Conflict(
+                "MatchConflict",
+                f"claimed by older pipelines, which get those events: {owners}; "
+                "take them out of spec.match here or there",
+            )
+        if not spec.match:
+            default = default or meta.name
+        for pattern in spec.match:
+            claimed.setdefault(pattern, meta.name)
+    return found
+
+
+def shared_key(documents: Documents, tenant: TenantId, hashes: Iterable[KeyHash]) -> str | None:
+    """The name of a key of `tenant` that another tenant has registered; None if all are its own."""
+    mine = set(hashes)
+    for other in documents.values():
+        if other.id == tenant:
+            continue
+        for key in other.keys:
+            if key.hash in mine:
+                return other.display
+    return None

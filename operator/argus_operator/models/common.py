@@ -1,0 +1,97 @@
+"""What both resources share: names, metadata, conditions, deletion policies."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+GROUP: Final = "argus.dev"
+VERSION: Final = "v1alpha1"
+FINALIZER: Final = "argus.dev/cleanup"
+PAUSED: Final = "argus.dev/paused"
+"""Annotation that stops reconciliation of an object; `false` or absent is not paused."""
+
+LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+Name = Annotated[str, Field(max_length=40, pattern=LABEL)]
+
+
+class Model(BaseModel):
+    """A frozen part of a resource, written in camelCase, refusing what it does not know."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
+    )
+
+
+class DeletionPolicy(StrEnum):
+    """What deleting a resource does with its data."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+class ConditionStatus(StrEnum):
+    """Kubernetes' three-valued truth."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(Model):
+    """metav1.Condition; `last_transition_time` changes only when `status` does."""
+
+    type: Annotated[str, Field(max_length=316)]
+    status: ConditionStatus
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    reason: Annotated[
+        str,
+        Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"),
+    ]
+    message: Annotated[str, Field(max_length=32768)]
+    last_transition_time: datetime
+
+
+class Meta(BaseModel):
+    """The metadata that the operator reads; the API server owns the rest."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True
+    )
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int = 0
+    resource_version: str = ""
+    creation_timestamp: datetime
+    deletion_timestamp: datetime | None = None
+    finalizers: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = {}
+
+    @property
+    def deleting(self) -> bool:
+        """Whether somebody asked for its deletion."""
+        return self.deletion_timestamp is not None
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for our cleanup before it may go."""
+        return FINALIZER in self.finalizers
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is to be left alone."""
+        return self.annotations.get(PAUSED, "false").lower() != "false"
+
+    @property
+    def age(self) -> tuple[datetime, str]:
+        """Sorts older objects first, and ties the same way every time."""
+        return self.creation_timestamp, self.uid
+
+
+Raw = Mapping[str, Any]
+"""An object as the API server gives it."""

@@ -1,0 +1,80 @@
+"""ArgusPipeline, as crds/arguspipelines.yaml defines it."""
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from argus_operator.models import units
+from argus_operator.models.common import Condition, DeletionPolicy, Model, Name
+
+KIND: Final = "ArgusPipeline"
+PLURAL: Final = "arguspipelines"
+
+Duration = Annotated[str, Field(max_length=6, pattern=units.DURATION)]
+Size = int | Annotated[str, Field(max_length=17, pattern=units.SIZE)]
+Hours = Annotated[int, Field(ge=1, le=8_760)]
+Pattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^*]+\*?$")]
+
+
+class TenantRef(Model):
+    """A tenant in the same namespace."""
+
+    name: Name
+
+
+class TopicRetention(Model):
+    """How long Kafka keeps events; `bytes` is of the whole topic."""
+
+    hours: Hours = 168
+    bytes: Size = "1Gi"
+
+
+class DeadLetterRetention(Model):
+    """How long Kafka keeps dead letters; `bytes` is of the whole topic."""
+
+    hours: Hours = 720
+    bytes: Size = "128Mi"
+
+
+class Topic(Model):
+    """The Kafka topic."""
+
+    partitions: Annotated[int, Field(ge=1, le=64)] = 1
+    retention: TopicRetention = TopicRetention()
+
+
+class DeadLetter(Model):
+    """The dead-letter topic."""
+
+    retention: DeadLetterRetention = DeadLetterRetention()
+
+
+class Storage(Model):
+    """The hypertable."""
+
+    chunk_interval: Duration = "1d"
+    retention: Duration = "90d"
+
+
+class PipelineSpec(Model):
+    """Which events go where, and for how long they stay."""
+
+    tenant_ref: TenantRef
+    match: Annotated[tuple[Pattern, ...], Field(max_length=64)] = ()
+    topic: Topic = Topic()
+    dead_letter: DeadLetter = DeadLetter()
+    storage: Storage = Storage()
+    dedupe_window: Duration = "24h"
+    deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
+
+
+class PipelineStatus(Model):
+    """What was made of it."""
+
+    topic: str | None = None
+    dead_letter_topic: str | None = None
+    partitions: int | None = None
+    schema_: Annotated[str | None, Field(alias="schema")] = None
+    table: str | None = None
+    role: str | None = None
+    conditions: tuple[Condition, ...] = ()

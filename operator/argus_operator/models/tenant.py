@@ -1,0 +1,78 @@
+"""ArgusTenant, as crds/argustenants.yaml defines it."""
+
+from datetime import datetime
+from typing import Annotated, Final
+
+from argus_contract.keys import KeyKind
+from argus_contract.sizes import MAX_EVENTS
+from pydantic import Field
+
+from argus_operator.models.common import Condition, DeletionPolicy, Model, Name
+
+KIND: Final = "ArgusTenant"
+PLURAL: Final = "argustenants"
+
+Rate = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class KeyBucket(Model):
+    """Events that one API key may send."""
+
+    rate: Rate
+    burst: Annotated[int, Field(ge=MAX_EVENTS, le=10_000_000)]
+
+
+class AddressBucket(Model):
+    """Requests that one client address may send."""
+
+    rate: Rate
+    burst: Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+class RateLimit(Model):
+    """Overrides of a tier's limits."""
+
+    per_key: KeyBucket | None = None
+    per_ip: Annotated[AddressBucket | None, Field(alias="perIP")] = None
+
+
+class ApiKey(Model):
+    """A key to generate."""
+
+    name: Name
+    kind: KeyKind = KeyKind.SERVER
+    expires_at: Annotated[datetime, Field()] | None = None
+
+
+class TenantSpec(Model):
+    """What a team asks for."""
+
+    display_name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    tier: Name = "standard"
+    rate_limit: RateLimit | None = None
+    api_keys: Annotated[tuple[ApiKey, ...], Field(min_length=1, max_length=32)] = (
+        ApiKey(name="default"),
+    )
+    suspended: bool = False
+    deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
+
+
+class KeyStatus(Model):
+    """A registered key, without its secret."""
+
+    name: str
+    kind: str
+    hash_prefix: str
+    created: datetime
+    expires: datetime | None = None
+
+
+class TenantStatus(Model):
+    """What was made of it."""
+
+    id: str | None = None
+    secret_name: str | None = None
+    schema_: Annotated[str | None, Field(alias="schema")] = None
+    role: str | None = None
+    keys: tuple[KeyStatus, ...] = ()
+    conditions: tuple[Condition, ...] = ()

@@ -1,0 +1,109 @@
+"""The operator's settings, from `ARGUS_…` environment variables; validated whole at start."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Self
+
+from argus_contract.sizes import MAX_EVENTS
+from argus_runtime.settings import (
+    DatabaseSettings,
+    KafkaSettings,
+    ProcessSettings,
+    RedisSettings,
+    Section,
+)
+from pydantic import Field, SecretStr, TypeAdapter, model_validator
+
+from argus_operator.models.common import Model
+from argus_operator.models.tenant import AddressBucket, KeyBucket
+
+
+class Tier(Model):
+    """Limits that tenants share by naming the tier."""
+
+    per_key: KeyBucket = KeyBucket(rate=5_000, burst=2 * MAX_EVENTS)
+    per_ip: Annotated[AddressBucket, Field(alias="perIP")] = AddressBucket(rate=50, burst=100)
+    limit_server_keys_by_ip: Annotated[bool, Field(alias="limitServerKeysByIP")] = False
+
+
+Tiers = Mapping[str, Tier]
+_TIERS: TypeAdapter[Tiers] = TypeAdapter(Tiers)
+
+
+class ResyncSettings(Section):
+    """How often the world is looked at without being told of a change."""
+
+    interval: float = Field(default=30.0, gt=0)
+    """Seconds between two looks at every tenant; also how often the marker is published."""
+    expire_interval: float = Field(default=300.0, gt=0)
+    """Seconds between two runs of the job that drops rows past their retention."""
+    stalled_after: float = Field(default=300.0, gt=0)
+    """Seconds without a finished round after which /healthz fails."""
+
+
+class ReconcileSettings(Section):
+    """How one tenant is reconciled."""
+
+    workers: int = Field(default=8, ge=1, le=64)
+    """Tenants that are reconciled at once."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds that one tenant may take, all steps together."""
+    step_timeout: float = Field(default=20.0, gt=0)
+    """Seconds that one step with one dependency may take."""
+    backoff: float = Field(default=1.0, gt=0)
+    """Seconds before the first new attempt; doubled each time, with jitter."""
+    backoff_max: float = Field(default=30.0, gt=0)
+    """Longest wait before a new attempt, in seconds."""
+    settle: float = Field(default=3.0, ge=0)
+    """Seconds between a change of the registry and the dropping of what it no longer names."""
+
+
+class OperatorSettings(ProcessSettings):
+    """All that the operator is told."""
+
+    kafka: KafkaSettings
+    """Where topics and the registry are made."""
+    redis: RedisSettings
+    """Where a deleted tenant's counters are dropped."""
+    database: DatabaseSettings
+    """Where schemas are made; the role must own the database."""
+    tiers: Tiers = MappingProxyType({"standard": Tier()})
+    """Tiers by name, as JSON."""
+    tiers_file: Path | None = None
+    """File with the same JSON; wins over `tiers`."""
+    kafka_disk_bytes: int | None = Field(default=None, gt=0)
+    """Size of Kafka's disks together, in bytes; absent: topics are not held against it."""
+    kafka_overcommit: float = Field(default=1.0, gt=0)
+    """How many times the disk all topics together may ask for."""
+    replication_factor: int = Field(default=1, ge=1)
+    """Replicas of each topic."""
+    min_insync: int = Field(default=1, ge=1)
+    """Replicas that must have a record before it is acknowledged."""
+    stream_password: SecretStr
+    """Password that the role `argus_stream` is given."""
+    reader_password: SecretStr
+    """Password that the role `argus_reader` is given."""
+    resync: ResyncSettings = ResyncSettings()
+    """Periodic work."""
+    reconcile: ReconcileSettings = ReconcileSettings()
+    """Work on one tenant."""
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        if self.min_insync > self.replication_factor:
+            raise ValueError(
+                f"ARGUS_MIN_INSYNC={self.min_insync} is more than "
+                f"ARGUS_REPLICATION_FACTOR={self.replication_factor}: nothing could be written"
+            )
+        return self
+
+    def load_tiers(self) -> Tiers:
+        """The tiers, from the file if there is one.
+
+        Raises OSError where it cannot be read and ValueError where it does not hold tiers.
+        """
+        if self.tiers_file is None:
+            return self.tiers
+        return _TIERS.validate_python(json.loads(self.tiers_file.read_text()))

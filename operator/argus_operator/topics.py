@@ -1,0 +1,190 @@
+"""Topics: what a pipeline's two topics must be, and how to get there. Pure.
+
+Retention by bytes is meant for a whole topic, Kafka counts it for each partition; and Kafka deletes
+whole segments only, so a segment is at most a quarter of what may be kept.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from argus_contract import names
+from argus_contract.names import TopicName
+from argus_contract.sizes import DEAD_LETTER_OVERHEAD, MIB, RECORD_OVERHEAD
+
+from argus_operator.errors import RefusedError
+from argus_operator.models import units
+from argus_operator.models.common import Meta
+from argus_operator.models.pipeline import PipelineSpec
+
+RETENTION_MS: Final = "retention.ms"
+RETENTION_BYTES: Final = "retention.bytes"
+SEGMENT_BYTES: Final = "segment.bytes"
+
+MAX_BATCH: Final = MIB + RECORD_OVERHEAD
+"""Largest record batch, in bytes: Kafka judges batches, and one record is one batch at least."""
+_MAX_SEGMENT: Final = 256 * MIB
+_HOUR_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it shall be."""
+
+    name: TopicName
+    partitions: int
+    configs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as it is; `configs` holds at least the names that a spec sets."""
+
+    partitions: int
+    configs: Mapping[str, str]
+
+    @property
+    def retention_bytes(self) -> int:
+        """Of the whole topic; 0 where Kafka keeps without a bound."""
+        return max(int(self.configs.get(RETENTION_BYTES, "0")), 0) * self.partitions
+
+    @property
+    def retention_seconds(self) -> int:
+        """How long records are kept."""
+        return int(self.configs.get(RETENTION_MS, "0")) // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make the topic."""
+
+    spec: TopicSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Add partitions up to `partitions`."""
+
+    name: TopicName
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Set all of the topic's own configuration to `configs`."""
+
+    name: TopicName
+    configs: Mapping[str, str]
+
+
+Action = Create | Grow | Configure
+
+
+def event_topic(meta: Meta, spec: PipelineSpec, existing: int, min_insync: int) -> TopicSpec:
+    """The topic for events; `existing` partitions cannot be taken away again."""
+    retention = spec.topic.retention
+    partitions = max(spec.topic.partitions, existing)
+    return TopicSpec(
+        name=names.topic(meta.namespace, meta.name, meta.uid),
+        partitions=partitions,
+        configs=_configs(
+            retention.hours, units.size(retention.bytes) // partitions, MAX_BATCH, min_insync
+        ),
+    )
+
+
+def dead_letter_topic(meta: Meta, spec: PipelineSpec, existing: int, min_insync: int) -> TopicSpec:
+    """The topic for dead letters, of one partition."""
+    retention = spec.dead_letter.retention
+    partitions = max(1, existing)
+    return TopicSpec(
+        name=names.dead_letter_topic(names.topic(meta.namespace, meta.name, meta.uid)),
+        partitions=partitions,
+        configs=_configs(
+            retention.hours,
+            units.size(retention.bytes) // partitions,
+            MAX_BATCH + DEAD_LETTER_OVERHEAD,
+            min_insync,
+        ),
+    )
+
+
+def _configs(hours: int, retention_bytes: int, max_batch: int, min_insync: int) -> dict[str, str]:
+    return {
+        "cleanup.policy": "delete",
+        RETENTION_MS: str(hours * _HOUR_MS),
+        RETENTION_BYTES: str(retention_bytes),
+        SEGMENT_BYTES: str(min(retention_bytes // 4, _MAX_SEGMENT)),
+        "max.message.bytes": str(max_batch),
+        "min.insync.replicas": str(min_insync),
+        "message.timestamp.type": "LogAppendTime",
+    }
+
+
+def plan(wanted: TopicSpec, observed: TopicState | None) -> list[Action]:
+    """The least that makes `observed` as wanted; empty when it is."""
+    if observed is None:
+        return [Create(wanted)]
+    actions: list[Action] = []
+    if observed.partitions < wanted.partitions:
+        actions.append(Grow(wanted.name, wanted.partitions))
+    if any(observed.configs.get(name) != value for name, value in wanted.configs.items()):
+        actions.append(Configure(wanted.name, wanted.configs))
+    return actions
+
+
+def demand(spec: PipelineSpec) -> int:
+    """Bytes that a pipeline's topics may come to take, of one replica."""
+    return units.size(spec.topic.retention.bytes) + units.size(spec.dead_letter.retention.bytes)
+
+
+class DiskBudget:
+    """What all topics together may ask of Kafka's disks; the first to ask is served first.
+
+    Retained topics of deleted pipelines count too: they are on the disk.
+    """
+
+    def __init__(self, disk: int | None, overcommit: float, replicas: int) -> None:
+        """`disk` in bytes, None for no bound; `replicas` of each topic."""
+        self._limit = None if disk is None else round(disk * overcommit)
+        self._replicas = replicas
+        self._asked: dict[TopicName, int] = {}
+        self.fresh = False
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes that may be asked for."""
+        return self._limit
+
+    @property
+    def asked(self) -> int:
+        """Bytes that are asked for, replicas included."""
+        return sum(self._asked.values()) * self._replicas
+
+    def observe(self, topics: Mapping[TopicName, TopicState]) -> None:
+        """Takes stock: `topics` are all that exist."""
+        self._asked = {name: state.retention_bytes for name, state in topics.items()}
+        self.fresh = True
+
+    def reserve(self, topics: Mapping[TopicName, int]) -> None:
+        """Books bytes of one replica for these topics, in place of what they had.
+
+        Raises RefusedError, and books nothing, where more than before is asked and the disk is too
+        small.
+        """
+        before = sum(self._asked.get(name, 0) for name in topics)
+        wanted = sum(topics.values())
+        others = self.asked - before * self._replicas
+        total = others + wanted * self._replicas
+        if self._limit is not None and wanted > before and total > self._limit:
+            raise RefusedError("KafkaDiskTooSmall", self._explain(wanted, others, self._limit))
+        self._asked.update(topics)
+
+    def _explain(self, wanted: int, others: int, limit: int) -> str:
+        free = units.in_words(max(limit - others, 0))
+        return (
+            f"topic and dead letters ask for {units.in_words(wanted)} (× {self._replicas} "
+            f"replicas), but of the {units.in_words(limit)} that Kafka's disk allows {free} are "
+            "left: lower topic.retention.bytes or deadLetter.retention.bytes, delete topics that "
+            "nobody needs, or raise the chart's Kafka disk or overcommit"
+        )
