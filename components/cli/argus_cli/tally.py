@@ -53,7 +53,7 @@ class Answer:
     @property
     def passing(self) -> bool:
         """Whether sending the same again later may bring another answer."""
-        return self.status in (0, 429, 503)
+        return self.status in (0, 408, 429, 503)
 
 
 @dataclass(slots=True)
