@@ -152,7 +152,7 @@ async def test_rows_rollups_and_live_counters_agree(
 
 def by_event(rows: list[Record]) -> dict[str, int]:
     """The second column by the first."""
-    return {event: count for event, count in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 async def counts_agree(
