@@ -1,0 +1,1 @@
+"""Kafka, TimescaleDB and Redis, behind the interfaces of `argus_stream.ports`."""

@@ -1,0 +1,97 @@
+"""The consumer: reads partitions that we assign by hand, from offsets that SQL gave.
+
+No group, no committed position, no reset: where a position cannot be read, it says so and stands
+still. Reads uncommitted, because a stranger's open transaction must not stop a partition; a record
+of ours is never in one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import (
+    KafkaError,
+    OffsetOutOfRangeError,
+    RecordTooLargeError,
+    TopicAuthorizationFailedError,
+)
+from argus_contract import sizes
+
+from argus_stream.errors import BrokerError, LogError
+from argus_stream.sources import Record, Source
+
+MAX_WAIT_MS: Final = 100
+"""How long a broker holds an empty fetch; a change of assignment waits for it."""
+PARTITION_BYTES: Final = sizes.MIB
+FETCH_BYTES: Final = 8 * sizes.MIB
+
+
+class KafkaLog:
+    """`argus_stream.ports.Log` on aiokafka."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """`options` are those of `argus_runtime.kafka.options`."""
+        self._consumer = AIOKafkaConsumer(
+            **options,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_uncommitted",
+            fetch_max_wait_ms=MAX_WAIT_MS,
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=PARTITION_BYTES,
+        )
+
+    async def start(self) -> None:
+        """Connects; raises BrokerError where no broker answers."""
+        try:
+            await self._consumer.start()
+        except KafkaError as error:
+            raise BrokerError(repr(error)) from error
+
+    async def stop(self) -> None:
+        """Disconnects."""
+        await self._consumer.stop()
+
+    def assign(self, positions: Mapping[Source, int | None]) -> None:
+        """Every partition gets a position at once, so that aiokafka never looks for one."""
+        if not positions:
+            self._consumer.unsubscribe()
+            return
+        self._consumer.assign([TopicPartition(*source) for source in positions])
+        for source, offset in positions.items():
+            self._consumer.seek(TopicPartition(*source), offset or 0)
+            if offset is None:
+                self.pause(source)
+
+    def seek(self, source: Source, offset: int) -> None:
+        """Positions first, then resumes: nothing is fetched from the old position."""
+        self._consumer.seek(TopicPartition(*source), offset)
+        self._consumer.resume(TopicPartition(*source))
+
+    def pause(self, source: Source) -> None:
+        """Drops what is buffered, too."""
+        self._consumer.pause(TopicPartition(*source))
+
+    async def fetch(self, limit: int, timeout: float) -> Mapping[Source, Sequence[Record]]:
+        """Only if something is assigned; else aiokafka waits without end."""
+        try:
+            fetched = await self._consumer.getmany(
+                timeout_ms=int(timeout * 1000), max_records=limit
+            )
+        except (OffsetOutOfRangeError, RecordTooLargeError, TopicAuthorizationFailedError) as error:
+            raise LogError(self._concerned(error), repr(error)) from error
+        except KafkaError as error:
+            raise BrokerError(repr(error)) from error
+        return cast("Mapping[Source, Sequence[Record]]", fetched)
+
+    def _concerned(self, error: KafkaError) -> frozenset[Source]:
+        """The partitions that an error names; all where it names none."""
+        named = error.args[0] if error.args else None
+        if isinstance(named, dict):
+            return frozenset(Source(*partition) for partition in named)
+        return frozenset(Source(*partition) for partition in self._consumer.assignment())
+
+    async def position(self, source: Source) -> int:
+        """Does not wait: each assigned partition has a position."""
+        return cast("int", await self._consumer.position(TopicPartition(*source)))

@@ -1,0 +1,248 @@
+"""TimescaleDB: staging by binary COPY, the storing function, and the small questions beside it.
+
+Every failure is told apart here, by class of exception and SQLSTATE, never by its text: after it
+the logic knows whether rows, a pipeline's tables, or the whole database are to blame. A connection
+that broke, or whose statement was given up, is thrown away.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from asyncpg.pool import PoolConnectionProxy
+from asyncpg.prepared_stmt import PreparedStatement
+
+from argus_stream import copyrows
+from argus_stream.errors import (
+    FencedError,
+    RefusedError,
+    StoreError,
+    TableError,
+    UnavailableError,
+)
+from argus_stream.ports import OutboxEntry, Outcome, WindowPart
+from argus_stream.slices import Slice
+from argus_stream.sources import Source
+
+logger = logging.getLogger(__name__)
+
+_STORE: Final = (
+    "SELECT stored, duplicate, deltas FROM argus.store($1, $2, $3, $4, $5, $6, $7, $8) "
+    "ORDER BY slice"
+)
+_FENCE: Final = "AR001"
+_DATA_CLASSES: Final = frozenset({"22", "23"})
+_SERVER_CLASSES: Final = frozenset({"08", "25", "40", "53", "57", "58"})
+"""Connection, read-only after a failover, deadlock, resources, shutdown, system error."""
+_QUERY_CANCELED: Final = "57014"
+"""A statement that took too long: one pipeline's table is as likely as a slow server."""
+
+
+class _Moved(msgspec.Struct):
+    topic: str
+    partition: int
+
+
+class TimescaleStore:
+    """`argus_stream.ports.Store`: one connection of its own, with its staging table."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """`options` are those of asyncpg.connect."""
+        self._options = options
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._statement: PreparedStatement[asyncpg.Record] | None = None
+        self._soiled = False
+
+    async def store(self, slices: Sequence[Slice]) -> Sequence[Outcome]:
+        """Stages all rows and calls the storing function: all slices or none."""
+        try:
+            with translated():
+                connection, statement = await self._ready()
+                self._soiled = True
+                rows = await self._move(connection, statement, slices)
+                self._soiled = False
+        except UnavailableError:
+            self.discard()
+            raise
+        except asyncio.CancelledError:
+            self.discard()
+            raise
+        return [Outcome(row[0], row[1], row[2]) for row in rows]
+
+    async def _ready(
+        self,
+    ) -> tuple["asyncpg.Connection[asyncpg.Record]", "PreparedStatement[asyncpg.Record]"]:
+        """A connection with an empty staging table, and the statement prepared on it."""
+        if self._connection is None or self._statement is None or self._connection.is_closed():
+            self.discard()
+            self._connection = await asyncpg.connect(**self._options)
+            await self._connection.execute("SELECT argus.create_staging()")
+            self._statement = await self._connection.prepare(_STORE)
+        elif self._soiled:
+            await self._connection.execute("SELECT argus.create_staging()")
+        return self._connection, self._statement
+
+    @staticmethod
+    async def _move(
+        connection: "asyncpg.Connection[asyncpg.Record]",
+        statement: "PreparedStatement[asyncpg.Record]",
+        slices: Sequence[Slice],
+    ) -> Sequence[asyncpg.Record]:
+        if any(piece.rows for piece in slices):
+            await connection.copy_to_table(
+                "staged",
+                schema_name="pg_temp",
+                source=cast("Any", copyrows.copy_data(piece.rows for piece in slices)),
+                columns=copyrows.COLUMNS,
+                format="binary",
+            )
+        return await statement.fetch(
+            [piece.lease.source.topic for piece in slices],
+            [piece.lease.source.partition for piece in slices],
+            [piece.start for piece in slices],
+            [piece.end for piece in slices],
+            [piece.skipped for piece in slices],
+            [0] * len(slices),
+            [len(piece.repeats) for piece in slices],
+            _letters(slices),
+        )
+
+    def discard(self) -> None:
+        """Throws the connection away; what it was doing is undone, or done and fenced."""
+        if self._connection is not None:
+            self._connection.terminate()
+        self._connection = None
+        self._statement = None
+
+
+def _letters(slices: Sequence[Slice]) -> str:
+    return msgspec.json.encode(
+        [
+            {
+                "slice": number,
+                "offset": letter.record.offset,
+                "id": letter.id,
+                "code": letter.code,
+                "event": letter.event,
+            }
+            for number, piece in enumerate(slices, 1)
+            for letter in piece.letters
+        ]
+    ).decode()
+
+
+class TimescaleLedger:
+    """`argus_stream.ports.Ledger` and `Outbox`, on a small pool."""
+
+    def __init__(self, options: Mapping[str, Any], connections: int) -> None:
+        """`options` are those of asyncpg.connect; nothing is connected before it is needed."""
+        self._pool = asyncpg.create_pool(**options, min_size=0, max_size=connections)
+        self._deadline = float(options["command_timeout"])
+
+    async def open(self) -> None:
+        """Makes the pool usable; does not connect."""
+        await self._pool
+
+    async def close(self) -> None:
+        """Closes all connections, by force if they do not close in time."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def open_partition(self, source: Source, log_start: int) -> int:
+        """`argus.open_partition`."""
+        async with self._connection() as connection:
+            return cast(
+                "int",
+                await connection.fetchval(
+                    "SELECT argus.open_partition($1, $2, $3)", *source, log_start
+                ),
+            )
+
+    async def known_ids(
+        self, topic: str, ids: Sequence[str], times: Sequence[datetime | None]
+    ) -> frozenset[str]:
+        """`argus.known_ids`."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "SELECT * FROM argus.known_ids($1, $2, $3)", topic, ids, times
+            )
+        return frozenset(str(row[0]) for row in rows)
+
+    async def sample_log_ends(self, ends: Mapping[Source, int]) -> None:
+        """`argus.sample_log_end`."""
+        async with self._connection() as connection:
+            await connection.execute(
+                "SELECT argus.sample_log_end($1, $2, $3)",
+                [source.topic for source in ends],
+                [source.partition for source in ends],
+                list(ends.values()),
+            )
+
+    async def heartbeat(self, member: UUID, ttl: float) -> frozenset[UUID]:
+        """`argus.heartbeat`."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "SELECT * FROM argus.heartbeat($1, $2)", member, timedelta(seconds=ttl)
+            )
+        return frozenset(UUID(int=row[0].int) for row in rows)
+
+    async def leave(self, member: UUID) -> None:
+        """`argus.leave`."""
+        async with self._connection() as connection:
+            await connection.execute("SELECT argus.leave($1)", member)
+
+    async def outbox_after(self, source: Source, offset: int) -> Sequence[OutboxEntry]:
+        """`argus.outbox_after`."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "SELECT from_offset, to_offset, deltas FROM argus.outbox_after($1, $2, $3)",
+                *source,
+                offset,
+            )
+        return [OutboxEntry(*row) for row in rows]
+
+    async def live_window(self, topic: str) -> Sequence[WindowPart]:
+        """`argus.live_window`."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "SELECT partition, next_offset, deltas FROM argus.live_window($1)", topic
+            )
+        return [WindowPart(*row) for row in rows]
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:
+        with translated():
+            async with self._pool.acquire(timeout=self._deadline) as connection:
+                yield connection
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises StoreError in the place of whatever asyncpg raises."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise _judge(error) from error
+    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise UnavailableError(f"{type(error).__name__}: {error}") from error
+
+
+def _judge(error: asyncpg.PostgresError) -> StoreError:
+    state = error.sqlstate or "XX000"
+    if state == _FENCE:
+        moved = msgspec.json.decode(cast("str", error.detail), type=_Moved)
+        return FencedError(Source(moved.topic, moved.partition), str(error))
+    if state[:2] in _DATA_CLASSES:
+        return RefusedError(state, str(error))
+    if state[:2] in _SERVER_CLASSES and state != _QUERY_CANCELED:
+        return UnavailableError(f"{error} (SQLSTATE {state})")
+    return TableError(state, str(error))

@@ -1,0 +1,73 @@
+"""What can go wrong on a record's way.
+
+StreamError
+├── LogError            a partition cannot be read from where we are
+├── BrokerError         no broker answered, or one answered with an error
+├── LettersError        dead letters did not reach their topic
+├── LiveError           Redis did not answer
+└── StoreError          the database did not take a batch
+    ├── FencedError     another process stored this partition
+    ├── RefusedError    the data of some row: SQLSTATE class 22 or 23
+    ├── TableError      one pipeline's tables, locks or rights: SQLSTATE of any other class
+    └── UnavailableError   no database to speak to, or one that cannot work now
+
+Adapters raise these and nothing of their client library; what is raised decides what is done.
+"""
+
+from argus_stream.sources import Source
+
+
+class StreamError(Exception):
+    """Root of the stream's errors."""
+
+
+class LogError(StreamError):
+    """These partitions cannot be read at their position; they have to be opened again."""
+
+    def __init__(self, sources: frozenset[Source], message: str) -> None:
+        super().__init__(message)
+        self.sources = sources
+
+
+class BrokerError(StreamError):
+    """Kafka did not answer a question, or answered it with an error."""
+
+
+class LettersError(StreamError):
+    """Dead letters of one pipeline are not known to be in their topic."""
+
+
+class LiveError(StreamError):
+    """Redis did not answer, or answered with an error."""
+
+
+class StoreError(StreamError):
+    """The database did not take what it was given; nothing of it was stored."""
+
+
+class FencedError(StoreError):
+    """The partition's offset in SQL is not where the slice begins."""
+
+    def __init__(self, source: Source, message: str) -> None:
+        super().__init__(message)
+        self.source = source
+
+
+class RefusedError(StoreError):
+    """The data of at least one row is refused; the text is the database's."""
+
+    def __init__(self, sqlstate: str, message: str) -> None:
+        super().__init__(f"{message} (SQLSTATE {sqlstate})")
+        self.sqlstate = sqlstate
+
+
+class TableError(StoreError):
+    """What the batch needs is missing, locked, forbidden or broken."""
+
+    def __init__(self, sqlstate: str, message: str) -> None:
+        super().__init__(f"{message} (SQLSTATE {sqlstate})")
+        self.sqlstate = sqlstate
+
+
+class UnavailableError(StoreError):
+    """The connection broke, timed out, or the server cannot work now; the outcome is unknown."""

@@ -1,0 +1,87 @@
+"""Opening partitions: where SQL says that reading goes on, held against what the log still holds.
+
+SQL's offset is never overruled by the log. A log that begins later has lost records, which are
+counted; one that ends earlier is not the log that was read, and its partition stops.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from argus_stream.errors import BrokerError, StoreError
+from argus_stream.health import Watch
+from argus_stream.partitions import Partitions
+from argus_stream.ports import Bounds, Ledger, Offsets
+from argus_stream.sources import Lease, Source
+
+logger = logging.getLogger(__name__)
+
+LOOP: Final = "opening"
+_PERIOD_SECONDS: Final = 0.25
+
+
+class Opener:
+    """Opens what is due; the only one that makes leases."""
+
+    def __init__(
+        self,
+        partitions: Partitions,
+        offsets: Offsets,
+        ledger: Ledger,
+        watch: Watch,
+        opened: Callable[[Lease], None],
+    ) -> None:
+        """`opened` is called, on the loop, with each new lease."""
+        self._partitions = partitions
+        self._offsets = offsets
+        self._ledger = ledger
+        self._watch = watch
+        self._opened = opened
+        self._changed = asyncio.Event()
+        partitions.subscribe(self._changed.set)
+
+    async def run(self) -> None:
+        """Opens partitions for ever."""
+        while True:
+            self._watch.step(LOOP)
+            self._changed.clear()
+            due = self._partitions.due()
+            if due:
+                await self._open_all(due)
+            try:
+                async with asyncio.timeout(_PERIOD_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    async def _open_all(self, due: list[Source]) -> None:
+        try:
+            bounds = await self._offsets.bounds(due)
+        except BrokerError as error:
+            for source in due:
+                self._partitions.postpone(source, str(error))
+            return
+        for source in due:
+            found = bounds.get(source)
+            if found is None:
+                self._partitions.postpone(source, "the topic is not there, or without a leader")
+            else:
+                await self._open(source, found)
+
+    async def _open(self, source: Source, log: Bounds) -> None:
+        self._watch.step(LOOP)
+        try:
+            offset = await self._ledger.open_partition(source, log.start)
+        except StoreError as error:
+            self._partitions.postpone(source, str(error))
+            return
+        if offset > log.end:
+            reason = f"the log ends at {log.end}, before offset {offset}, up to which it was read"
+            self._partitions.stop(source, reason)
+            return
+        lease = self._partitions.opened(source, offset)
+        if lease is not None:
+            names = {"topic": source.topic, "partition": source.partition, "offset": offset}
+            logger.info("partition opened", extra=names)
+            self._opened(lease)

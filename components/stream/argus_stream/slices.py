@@ -1,0 +1,112 @@
+"""A slice: what was made of one partition's offsets [start, end), each offset accounted for once.
+
+The database checks that the counts add up to the offsets, so nothing here is ever a remainder: a
+row, a letter, a repeated letter and a gap are each counted where they are found.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from argus_contract.rejects import Code, Step
+
+from argus_stream.sources import Lease, Record
+
+
+class Gap(NamedTuple):
+    """Offsets [start, end) with no event of ours: foreign records, markers, compacted ones."""
+
+    start: int
+    end: int
+
+
+@dataclass(slots=True, eq=False)
+class Letter:
+    """A record that is not stored but goes to the dead-letter topic, with the reason."""
+
+    record: Record
+    id: str
+    """The record's UUID, in lower case."""
+    code: Code
+    step: Step
+    error: str
+    event: str | None = None
+    time: int | None = None
+    """The event's own time in microseconds, where only id and time together tell a duplicate."""
+    sent: bool = False
+    """Whether the dead-letter topic has acknowledged it."""
+
+
+@dataclass(slots=True, eq=False)
+class Slice:
+    """Rows, letters and gaps of one lease, in offset order; times are microseconds."""
+
+    lease: Lease
+    start: int
+    end: int
+    rows: list[bytes] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    """The records of `rows`, one each, kept until the database has taken their rows."""
+    letters: list[Letter] = field(default_factory=list)
+    repeats: list[int] = field(default_factory=list)
+    """Offsets of letters whose id is already dead-lettered or stored."""
+    gaps: list[Gap] = field(default_factory=list)
+
+    @property
+    def skipped(self) -> int:
+        """How many offsets are gaps."""
+        return sum(gap.end - gap.start for gap in self.gaps)
+
+    def skip_to(self, end: int) -> None:
+        """Counts [self.end, end) as a gap."""
+        self.gaps.append(Gap(self.end, end))
+        self.end = end
+
+    def split(self) -> "tuple[Slice, Slice] | None":
+        """Two slices with half of the rows each, None where there are fewer than two rows."""
+        if len(self.rows) < 2:
+            return None
+        middle = len(self.rows) // 2
+        return self._cut(middle, self.records[middle].offset)
+
+    def _cut(self, row: int, at: int) -> "tuple[Slice, Slice]":
+        letter = bisect_left(self.letters, at, key=lambda letter: letter.record.offset)
+        repeat = bisect_left(self.repeats, at)
+        gap = bisect_left(self.gaps, at, key=lambda gap: gap.start)
+        return (
+            Slice(
+                self.lease,
+                self.start,
+                at,
+                self.rows[:row],
+                self.records[:row],
+                self.letters[:letter],
+                self.repeats[:repeat],
+                self.gaps[:gap],
+            ),
+            Slice(
+                self.lease,
+                at,
+                self.end,
+                self.rows[row:],
+                self.records[row:],
+                self.letters[letter:],
+                self.repeats[repeat:],
+                self.gaps[gap:],
+            ),
+        )
+
+    def withdraw(self, index: int, letter: Letter) -> None:
+        """Makes row `index` a letter."""
+        del self.rows[index]
+        del self.records[index]
+        place = bisect_left(
+            self.letters, letter.record.offset, key=lambda letter: letter.record.offset
+        )
+        self.letters.insert(place, letter)
+
+    def repeat(self, letters: list[Letter]) -> None:
+        """Counts these letters as repeats of others: they are not sent."""
+        dropped = {letter.record.offset for letter in letters}
+        self.letters = [x for x in self.letters if x.record.offset not in dropped]
+        self.repeats = sorted([*self.repeats, *dropped])

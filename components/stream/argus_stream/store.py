@@ -1,0 +1,190 @@
+"""Batches into the database, whatever is wrong with them: the writer's strategy.
+
+All healthy pipelines share one call. What fails is taken apart until it is known whose fault it is:
+a pipeline that fails alone is paused alone, a record that is refused alone becomes a dead letter,
+a fenced partition is opened again. Everything else is waited for. No failure is skipped over, and
+slices of one partition are only ever stored in offset order.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from argus_contract.rejects import Code, Step
+
+from argus_stream import metrics
+from argus_stream.backoff import Backoff
+from argus_stream.batch import Pending
+from argus_stream.decode import Rejected, letter_of, rescreen
+from argus_stream.errors import (
+    FencedError,
+    RefusedError,
+    StoreError,
+    TableError,
+    UnavailableError,
+)
+from argus_stream.health import Watch
+from argus_stream.letters import Letters
+from argus_stream.partitions import Partitions
+from argus_stream.ports import Outcome, Store
+from argus_stream.slices import Slice
+
+logger = logging.getLogger(__name__)
+
+Settled = Callable[[Slice, Outcome], None]
+
+LOOP: Final = "store"
+BISECTION_SECONDS: Final = 2.0
+"""How long one pipeline's bisection may keep the others waiting; then it reads again."""
+SUSPECT_SECONDS: Final = 60.0
+"""How long records of a pipeline are screened closely after the database refused one."""
+_RESUME_SECONDS: Final = 0.1
+
+
+class Writer:
+    """Takes batches and stores them; the only one that writes rows."""
+
+    def __init__(
+        self,
+        pending: Pending,
+        store: Store,
+        letters: Letters,
+        partitions: Partitions,
+        backoff: Backoff,
+        watch: Watch,
+        settled: Settled,
+    ) -> None:
+        """`settled` is called, on the loop, with each slice that was stored."""
+        self._pending = pending
+        self._store = store
+        self._letters = letters
+        self._partitions = partitions
+        self._backoff = backoff
+        self._watch = watch
+        self._settled = settled
+
+    async def run(self) -> None:
+        """Stores batches until no more can come."""
+        while True:
+            self._watch.idle(LOOP)
+            batch = await self._pending.take()
+            if batch is None:
+                return
+            await self.settle(batch)
+
+    async def settle(self, batch: Sequence[Slice]) -> None:
+        """Returns when each slice is stored, or its lease closed."""
+        error = await self._attempt(batch)
+        if error is None:
+            return
+        groups = _by_topic(batch)
+        if len(groups) == 1:
+            await self._isolate(groups[0], error)
+            return
+        failing = [(group, failure) for group in groups if (failure := await self._attempt(group))]
+        for group, failure in failing:
+            await self._isolate(group, failure)
+
+    async def _attempt(self, group: Sequence[Slice]) -> RefusedError | TableError | None:
+        """Stores those of the group whose leases live; gives what is wrong with their data."""
+        failures = 0
+        while live := [piece for piece in group if piece.lease.live]:
+            self._watch.step(LOOP)
+            try:
+                if await self._mail(live):
+                    continue
+                await self._store_once(live)
+                return None
+            except FencedError as error:
+                self._fenced(live, error)
+            except UnavailableError as error:
+                failures += 1
+                await self._wait(failures, error)
+            except (RefusedError, TableError) as error:
+                _count_failure(error)
+                return error
+        return None
+
+    async def _mail(self, live: Sequence[Slice]) -> bool:
+        """Sends letters; whether some failed, so that their pipelines are paused."""
+        failed = await self._letters.send(live)
+        for piece in live:
+            error = failed.get(piece.lease.source.topic)
+            if error is not None:
+                self._partitions.pause(piece.lease, f"dead letters: {error}")
+        return bool(failed)
+
+    async def _store_once(self, live: Sequence[Slice]) -> None:
+        began = time.perf_counter()
+        outcomes = await self._store.store(live)
+        metrics.STORE_SECONDS.observe(time.perf_counter() - began)
+        metrics.BATCH_RECORDS.observe(sum(piece.end - piece.start for piece in live))
+        for piece, outcome in zip(live, outcomes, strict=True):
+            self._partitions.works(piece.lease.source.topic)
+            self._settled(piece, outcome)
+
+    def _fenced(self, live: Sequence[Slice], error: FencedError) -> None:
+        _count_failure(error)
+        mine = [piece for piece in live if piece.lease.source == error.source]
+        for piece in mine or live:
+            self._partitions.close(piece.lease, f"fenced: {error}")
+
+    async def _wait(self, failures: int, error: UnavailableError) -> None:
+        _count_failure(error)
+        delay = self._backoff.delay(failures)
+        extra = {"reason": str(error), "failures": failures, "delay": round(delay, 2)}
+        logger.warning("the database is unavailable; the batch waits", extra=extra)
+        await asyncio.sleep(delay)
+
+    async def _isolate(self, group: Sequence[Slice], error: RefusedError | TableError) -> None:
+        """Deals with slices of one pipeline that cannot be stored as they are."""
+        if isinstance(error, RefusedError):
+            await self._bisect(group)
+            return
+        for piece in group:
+            self._partitions.pause(piece.lease, str(error))
+
+    async def _bisect(self, group: Sequence[Slice]) -> None:
+        """Stores all but what is refused alone, in offset order."""
+        until = time.monotonic() + BISECTION_SECONDS
+        for piece in group:
+            piece.lease.suspect_until = time.monotonic() + SUSPECT_SECONDS
+            rescreen(piece)
+        work = list(reversed(group))
+        while work:
+            piece = work.pop()
+            if time.monotonic() > until:
+                self._partitions.close(piece.lease, "bisection takes a break", _RESUME_SECONDS)
+                continue
+            error = await self._attempt([piece])
+            if isinstance(error, TableError):
+                self._partitions.pause(piece.lease, str(error))
+            elif error is not None:
+                work.extend(reversed(self._take_apart(piece, error)))
+
+    def _take_apart(self, piece: Slice, error: RefusedError) -> Sequence[Slice]:
+        """Halves of a refused slice; a lone row becomes a letter instead."""
+        halves = piece.split()
+        if halves is not None:
+            return halves
+        if not piece.rows:
+            self._partitions.pause(piece.lease, f"refused without a row: {error}")
+            return ()
+        verdict = Rejected(Code.REFUSED, str(error), Step.STORE)
+        piece.withdraw(0, letter_of(piece.records[0], verdict))
+        return (piece,)
+
+
+def _by_topic(batch: Sequence[Slice]) -> list[list[Slice]]:
+    groups: dict[str, list[Slice]] = defaultdict(list)
+    for piece in batch:
+        groups[piece.lease.source.topic].append(piece)
+    return list(groups.values())
+
+
+def _count_failure(error: StoreError) -> None:
+    kind = type(error).__name__.removesuffix("Error").lower()
+    metrics.STORE_FAILURES.labels(kind).inc()
