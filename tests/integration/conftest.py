@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 HOST = "127.0.0.1"
 PASSWORD = "argus-test"
@@ -40,7 +41,7 @@ def _database_url(name: str) -> str:
     return f"postgresql://argus:{PASSWORD}@{HOST}:{POSTGRES_PORT}/{name}"
 
 
-@pytest.fixture(scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def database() -> AsyncIterator[str]:
     """URL of an empty database of this session's own; dropped at the end."""
     _require(POSTGRES_PORT, "PostgreSQL")
