@@ -10,12 +10,15 @@ RETURN (SELECT format('%I.%I', n.nspname, function_name)
         FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
         WHERE e.extname = 'timescaledb');
 
--- The interval of the table's next chunks; null where it is no hypertable.
+-- The interval of the table's next chunks; null where it is no hypertable. A string body, for PostgreSQL keeps no
+-- dependencies of it: the extension replaces its views when it is updated, and may not while one depends on them.
 CREATE OR REPLACE FUNCTION argus.chunk_interval(schema_name text, table_name text) RETURNS interval
 LANGUAGE sql STABLE
-RETURN (SELECT d.time_interval
-        FROM timescaledb_information.dimensions d
-        WHERE d.hypertable_schema = schema_name AND d.hypertable_name = table_name AND d.dimension_number = 1);
+AS $$
+    SELECT d.time_interval
+    FROM timescaledb_information.dimensions d
+    WHERE d.hypertable_schema = schema_name AND d.hypertable_name = table_name AND d.dimension_number = 1
+$$;
 
 -- Invariant: the table has exactly this primary key.
 CREATE OR REPLACE FUNCTION argus.ensure_primary_key(relation regclass, key_columns text[]) RETURNS void
