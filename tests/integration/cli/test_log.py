@@ -1,0 +1,91 @@
+import secrets
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from argus_cli.errors import UnknownError, UnreachableError
+from argus_cli.log import Log, reading
+from argus_contract import headers
+from argus_runtime.settings import KafkaSettings
+
+
+@pytest.fixture
+async def log(kafka: str) -> AsyncIterator[Log]:
+    async with reading(KafkaSettings(bootstrap=kafka)) as view:
+        yield view
+
+
+@pytest.fixture
+async def topic(kafka: str) -> AsyncIterator[str]:
+    """A topic of two partitions whose records are kept for two hours."""
+    name = f"cli-{secrets.token_hex(6)}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.create_topics([NewTopic(name, 2, 1, topic_configs={"retention.ms": "7200000"})])
+    yield name
+    await admin.delete_topics([name])
+    await admin.close()
+
+
+@pytest.fixture
+async def producer(kafka: str) -> AsyncIterator[AIOKafkaProducer]:
+    started = AIOKafkaProducer(bootstrap_servers=kafka)
+    await started.start()
+    yield started
+    await started.stop()
+
+
+async def test_copies_of_a_letter_are_one(log: Log, topic: str, producer: AIOKafkaProducer) -> None:
+    for key, value in ((b"t/0/1", b"first"), (b"t/0/2", b"other"), (b"t/0/1", b"again")):
+        why = [(headers.REASON, b"invalid_event")]
+        await producer.send_and_wait(topic, value, key=key, partition=0, headers=why)
+
+    letters = await log.letters(topic)
+
+    assert {key: letter.value for key, letter in letters.items()} == {
+        "t/0/1": b"again",
+        "t/0/2": b"other",
+    }
+    assert {letter.reason for letter in letters.values()} == {"invalid_event"}
+
+
+async def test_a_topic_without_letters_has_none(log: Log, topic: str) -> None:
+    assert await log.letters(topic) == {}
+
+
+async def test_a_record_that_is_no_letter_is_read_all_the_same(
+    log: Log, topic: str, producer: AIOKafkaProducer
+) -> None:
+    await producer.send_and_wait(topic, None, key=b"\xff", partition=0)
+
+    [letter] = (await log.letters(topic)).values()
+
+    assert (letter.reason, letter.value) == ("", b"")
+
+
+async def test_the_end_of_every_partition_is_known(
+    log: Log, topic: str, producer: AIOKafkaProducer
+) -> None:
+    await producer.send_and_wait(topic, b"a record", partition=1)
+
+    ends = await log.ends([(topic, 0), (topic, 1), ("cli-there-is-no-such-topic", 0)])
+
+    assert ends == {(topic, 0): 0, (topic, 1): 1}
+
+
+async def test_the_retention_of_a_topic_is_known(log: Log, topic: str) -> None:
+    assert await log.retention(topic) == timedelta(hours=2)
+
+
+async def test_a_topic_that_is_not_there_is_named(log: Log) -> None:
+    for ask in (log.letters, log.retention):
+        with pytest.raises(UnknownError, match="cli-there-is-no-such-topic"):
+            await ask("cli-there-is-no-such-topic")
+
+
+async def test_a_broker_that_does_not_answer_is_named() -> None:
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:1"):
+        async with reading(KafkaSettings(bootstrap="127.0.0.1:1")):
+            pytest.fail("nobody listens there")
