@@ -74,6 +74,11 @@ def document(
     )
 
 
+def with_pipelines(draft: TenantDocument, pipelines: Iterable[Pipeline]) -> TenantDocument:
+    """The same tenant with these pipelines."""
+    return msgspec.structs.replace(draft, pipelines=tuple(pipelines))
+
+
 def same(left: TenantDocument | None, right: TenantDocument) -> bool:
     """Whether both say the same, whatever their revisions."""
     return left is not None and left == msgspec.structs.replace(right, revision=left.revision)

@@ -4,7 +4,7 @@ Retention by bytes is meant for a whole topic, Kafka counts it for each partitio
 whole segments only, so a segment is at most a quarter of what may be kept.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -179,6 +179,11 @@ class DiskBudget:
         if self._limit is not None and wanted > before and total > self._limit:
             raise RefusedError("KafkaDiskTooSmall", self._explain(wanted, others, self._limit))
         self._asked.update(topics)
+
+    def release(self, topics: Iterable[TopicName]) -> None:
+        """Gives back what topics that are no more had booked."""
+        for name in topics:
+            self._asked.pop(name, None)
 
     def _explain(self, wanted: int, others: int, limit: int) -> str:
         free = units.in_words(max(limit - others, 0))

@@ -4,15 +4,23 @@ Values only, never DDL: identifiers are formed inside the functions (db/README.m
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 from argus_contract.names import TenantId
+from asyncpg.pool import PoolConnectionProxy
 
-from argus_operator.errors import BusyError, RefusedError, UnavailableError
+from argus_operator.adapters.migrations import migrate
+from argus_operator.errors import BusyError, OperatorError, RefusedError, UnavailableError
 from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
+
+logger = logging.getLogger(__name__)
+
+MIGRATION_TIMEOUT_S: Final = 120.0
+_AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Database:
@@ -39,6 +47,32 @@ class Database:
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
+
+    async def prepare(self, stream_password: str, reader_password: str) -> None:
+        """Migrates, and gives the roles of stream and readers their passwords; sets `migrated`.
+
+        Raises OperatorError, and notes it in `problem`.
+        """
+        try:
+            await self._migrate()
+            self.migrated = True
+            await self._call("SELECT argus.ensure_roles($1, $2)", stream_password, reader_password)
+        except OperatorError as error:
+            self.migrated = False
+            self.problem = f"not migrated yet: {error.message}"
+            raise
+
+    async def _migrate(self) -> None:
+        """On a connection of its own, since a migration may take longer than a statement."""
+        try:
+            connection = await asyncpg.connect(**self._options)
+            try:
+                outcome = await migrate(connection, MIGRATION_TIMEOUT_S)
+            finally:
+                await connection.close(timeout=self._timeout)
+        except _AWAY as error:
+            raise _unavailable(error) from error
+        logger.info("migrations", extra={"applied": outcome.applied, "ahead": outcome.ahead})
 
     async def ensure_tenant(self, tenant: TenantSchema) -> None:
         """Makes the tenant's schema and role, or repairs them."""
@@ -109,7 +143,7 @@ class Database:
             return await connection.fetchrow(statement, *values)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+    async def _connection(self) -> AsyncIterator[PoolConnectionProxy]:
         """A connection; whatever goes wrong with it becomes one of the operator's errors."""
         if not self.migrated or self._pool is None:
             raise UnavailableError("DatabaseNotMigrated", f"PostgreSQL: {self.problem}")
@@ -119,18 +153,20 @@ class Database:
                 self._pool.acquire(timeout=self._timeout) as connection,
             ):
                 yield connection
-        except asyncpg.PostgresError as error:
+        except _AWAY as error:
             raise _translate(error) from error
-        except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
-            detail = f"{type(error).__name__} {error}".strip()
-            raise UnavailableError("DatabaseUnavailable", f"PostgreSQL: {detail}") from error
 
 
-def _translate(error: asyncpg.PostgresError) -> RefusedError | BusyError | UnavailableError:
-    match error.sqlstate:
+def _unavailable(error: Exception) -> UnavailableError:
+    detail = f"{type(error).__name__} {error}".strip()
+    return UnavailableError("DatabaseUnavailable", f"PostgreSQL: {detail}")
+
+
+def _translate(error: Exception) -> RefusedError | BusyError | UnavailableError:
+    match getattr(error, "sqlstate", None):
         case "AR409":
             return RefusedError("NameTaken", f"{error}: delete this resource and use another name")
         case "AR404":
             return BusyError("NotThereYet", str(error))
         case _:
-            return UnavailableError("DatabaseUnavailable", f"PostgreSQL: {error}")
+            return _unavailable(error)

@@ -65,6 +65,7 @@ class RegistryLog:
         self._partition = TopicPartition(spec.name, 0)
         self._lock = asyncio.Lock()
         self._replica = Replica()
+        self._reading_into = Replica()
         self._consumer: AIOKafkaConsumer | None = None
         self._producer: AIOKafkaProducer | None = None
         self._expected: set[TenantId] | None = None
@@ -188,7 +189,7 @@ class RegistryLog:
             return
         observed = await self._admin.observe([self._spec.name])
         await self._admin.apply(plan(self._spec, observed.get(self._spec.name)))
-        self._replica = Replica()
+        self._reading_into = Replica()
         consumer = AIOKafkaConsumer(
             **self._options, group_id=None, enable_auto_commit=False, auto_offset_reset="none"
         )
@@ -209,4 +210,5 @@ class RegistryLog:
         while await consumer.position(self._partition) < end:
             fetched = await consumer.getmany(self._partition, timeout_ms=_POLL_MS)
             for record in fetched.get(self._partition, ()):
-                self._replica.apply(record.key, record.value)
+                self._reading_into.apply(record.key, record.value)
+        self._replica = self._reading_into

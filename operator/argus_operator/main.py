@@ -1,0 +1,170 @@
+"""The operator's process: adapters opened, database migrated, then watch, work and resync.
+
+The ops port answers from the first moment; everything that has to wait for Kafka, PostgreSQL or the
+API server does so in a task of its own and is tried again for as long as it takes.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from argus_runtime import database as runtime_database
+from argus_runtime import kafka as runtime_kafka
+from argus_runtime import lifecycle, logs, ops
+from argus_runtime import redis as runtime_redis
+
+from argus_operator import watch
+from argus_operator.adapters.counters import Counters
+from argus_operator.adapters.kafka import KafkaAdmin
+from argus_operator.adapters.kubernetes import Kubernetes
+from argus_operator.adapters.postgres import Database
+from argus_operator.adapters.registry import RegistryLog, topic_spec
+from argus_operator.controller import Controller
+from argus_operator.errors import OperatorError
+from argus_operator.reconcile.family import FamilyReconciler
+from argus_operator.reconcile.pipelines import PipelineStep
+from argus_operator.reconcile.removal import Removal
+from argus_operator.reconcile.status import StatusWriter
+from argus_operator.reconcile.tenants import KeyStep
+from argus_operator.resync import Resync
+from argus_operator.settings import OperatorSettings
+from argus_operator.topics import DiskBudget
+
+logger = logging.getLogger(__name__)
+
+COMPONENT = "operator"
+_APPLICATION = "argus-operator"
+_RETRY_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """All that the operator talks to."""
+
+    cluster: Kubernetes
+    kafka: KafkaAdmin
+    registry: RegistryLog
+    database: Database
+    counters: Counters
+
+
+@asynccontextmanager
+async def connect(settings: OperatorSettings) -> AsyncIterator[Adapters]:
+    """The adapters, closed at the end; only credentials for the API server must be there."""
+    timeout = settings.reconcile.step_timeout
+    options = runtime_kafka.options(settings.kafka, _APPLICATION)
+    kafka = KafkaAdmin(options, settings.replication_factor, timeout)
+    spec = topic_spec(settings.registry_topic, settings.min_insync)
+    registry = RegistryLog(options, spec, kafka, timeout)
+    connection = runtime_database.connect_options(settings.database, _APPLICATION)
+    database = Database(connection, timeout)
+    counters = Counters(runtime_redis.connect(settings.redis))
+    async with Kubernetes() as cluster:
+        await database.open()
+        try:
+            yield Adapters(cluster, kafka, registry, database, counters)
+        finally:
+            await counters.close()
+            await registry.close()
+            await kafka.close()
+            await database.close()
+
+
+def assemble(adapters: Adapters, settings: OperatorSettings) -> tuple[Controller, Resync]:
+    """The logic over the adapters."""
+    budget = DiskBudget(
+        settings.kafka_disk_bytes, settings.kafka_overcommit, settings.replication_factor
+    )
+    tiers = settings.load_tiers()
+    family = FamilyReconciler(
+        adapters.cluster,
+        adapters.registry,
+        adapters.database,
+        KeyStep(adapters.cluster, adapters.registry, _now),
+        PipelineStep(adapters.kafka, adapters.database, budget, settings.min_insync),
+        Removal(adapters.cluster, adapters.kafka, adapters.database, adapters.counters, budget),
+        StatusWriter(adapters.cluster, _now),
+        lambda: tiers,
+        settings.reconcile.settle,
+    )
+    controller = Controller(family.reconcile, settings.reconcile)
+    resync = Resync(
+        adapters.cluster,
+        adapters.registry,
+        adapters.kafka,
+        adapters.database,
+        budget,
+        controller.wake,
+        settings.resync,
+    )
+    return controller, resync
+
+
+async def prepare_database(database: Database, settings: OperatorSettings) -> None:
+    """Migrates and gives the roles their passwords; tried again until the database is there."""
+    passwords = (settings.stream_password, settings.reader_password)
+    while True:
+        try:
+            await database.prepare(*(password.get_secret_value() for password in passwords))
+        except OperatorError as error:
+            logger.warning("migrations", extra={"reason": error.message})
+            await asyncio.sleep(_RETRY_S)
+        else:
+            return
+
+
+async def prepare_kafka(kafka: KafkaAdmin) -> None:
+    """Warns once if brokers make topics by themselves; waits for Kafka to say so."""
+    while True:
+        try:
+            if await kafka.creates_by_itself():
+                logger.warning(
+                    "the brokers have auto.create.topics.enable=true: a client that names a topic "
+                    "before the operator has made it gets one with other settings; turn it off"
+                )
+        except OperatorError as error:
+            logger.warning("kafka", extra={"reason": error.message})
+            await asyncio.sleep(_RETRY_S)
+        else:
+            return
+
+
+async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
+    """Runs until `stop` is set; the death of any task is an exception."""
+    watching = asyncio.Event()
+    async with connect(settings) as adapters:
+        controller, resync = assemble(adapters, settings)
+
+        def ready() -> str | None:
+            if not adapters.database.migrated:
+                return f"PostgreSQL: {adapters.database.problem}"
+            if not watching.is_set() or not resync.complete:
+                return "the resources have not been listed yet"
+            return None
+
+        async def work() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(prepare_database(adapters.database, settings), name="migrations")
+                group.create_task(prepare_kafka(adapters.kafka), name="kafka")
+                group.create_task(controller.run(), name="controller")
+                group.create_task(resync.run(), name="resync")
+                group.create_task(resync.expire(), name="expire")
+                group.create_task(watch.watch(controller.wake, watching, stop), name="watch")
+
+        async with ops.serve(settings.ops, live=resync.stalled, ready=ready):
+            await lifecycle.until(stop, work())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def main() -> None:
+    """Entry point of `argus-operator`."""
+    settings = OperatorSettings()
+    logs.configure(settings.log, COMPONENT)
+    sys.exit(lifecycle.run(lambda stop: serve(settings, stop)))

@@ -1,0 +1,97 @@
+"""What the logic asks of its adapters: the seams at which unit tests put fakes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from argus_contract.names import TenantId, TopicName
+from argus_contract.registry import TenantDocument
+
+from argus_operator.documents import Documents
+from argus_operator.keys import SecretState
+from argus_operator.models.common import Meta, Raw
+from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
+from argus_operator.topics import Action, TopicState
+
+
+class Cluster(Protocol):
+    """The Kubernetes API; see adapters.kubernetes for what each call promises."""
+
+    async def list(self, plural: str, namespace: str | None = None) -> list[Raw]: ...
+
+    async def get(self, plural: str, namespace: str, name: str) -> Raw | None: ...
+
+    async def patch_status(self, plural: str, meta: Meta, status: Mapping[str, Any]) -> None: ...
+
+    async def set_finalizer(self, plural: str, meta: Meta, present: bool) -> None: ...
+
+    async def get_secret(self, namespace: str, name: str) -> SecretState | None: ...
+
+    async def write_secret(
+        self,
+        owner: Raw,
+        name: str,
+        observed: SecretState | None,
+        data: Mapping[str, str],
+        created: Mapping[str, str],
+    ) -> None: ...
+
+    async def post_event(self, subject: Raw, type_: str, reason: str, note: str) -> None: ...
+
+
+class Topics(Protocol):
+    """Kafka's administration; see adapters.kafka."""
+
+    async def list(self, prefix: str) -> dict[TopicName, TopicState]: ...
+
+    async def observe(self, topics: Iterable[TopicName]) -> dict[TopicName, TopicState]: ...
+
+    async def apply(self, actions: Sequence[Action]) -> None: ...
+
+    async def delete(self, topics: Sequence[TopicName]) -> None: ...
+
+
+class Registry(Protocol):
+    """The registry's writer; see adapters.registry."""
+
+    @property
+    def documents(self) -> Documents: ...
+
+    def settled(self, tenant: TenantId, seconds: float) -> bool: ...
+
+    def expect(self, tenants: Iterable[TenantId]) -> None: ...
+
+    async def refresh(self) -> None: ...
+
+    async def publish(self, document: TenantDocument) -> bool: ...
+
+    async def retire(self, tenant: TenantId) -> bool: ...
+
+    async def mark(self) -> None: ...
+
+
+class Schemas(Protocol):
+    """PostgreSQL; see adapters.postgres."""
+
+    async def ensure_tenant(self, tenant: TenantSchema) -> None: ...
+
+    async def ensure_pipeline(self, tables: PipelineTables) -> None: ...
+
+    async def observe_pipeline(self, uid: str) -> PipelineObserved: ...
+
+    async def retain_pipeline(self, uid: str) -> None: ...
+
+    async def drop_pipeline(self, uid: str) -> None: ...
+
+    async def retain_tenant(self, tenant: TenantId) -> None: ...
+
+    async def drop_tenant(self, tenant: TenantId) -> None: ...
+
+    async def expire(self, uid: str) -> int: ...
+
+
+class CounterStore(Protocol):
+    """Live counters; see adapters.counters."""
+
+    async def drop(
+        self, tenant: TenantId, pipeline: str, topic: TopicName, partitions: int
+    ) -> None: ...

@@ -1,0 +1,16 @@
+"""Steps that may fail each for itself: one dependency that is away must not stop the others."""
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from argus_operator.errors import OperatorError
+
+Result = TypeVar("Result")
+
+
+async def attempt(step: Awaitable[Result]) -> Result | OperatorError:
+    """The step's result, or the error that it met; anything but an OperatorError is a fault."""
+    try:
+        return await step
+    except OperatorError as error:
+        return error

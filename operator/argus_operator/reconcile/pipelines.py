@@ -1,0 +1,156 @@
+"""A pipeline's own dependencies: its topics and its tables."""
+
+from dataclasses import dataclass
+
+import msgspec
+from argus_contract import names
+from argus_contract import registry as contract
+
+from argus_operator import conditions, documents, schemas, topics
+from argus_operator.conditions import SCHEMAS_READY, TOPICS_READY, Finding
+from argus_operator.errors import OperatorError, RefusedError
+from argus_operator.models.pipeline import PipelineSpec
+from argus_operator.ports import Schemas, Topics
+from argus_operator.reconcile.attempt import attempt
+from argus_operator.resources import Pipeline
+from argus_operator.schemas import PipelineObserved, TenantSchema
+from argus_operator.topics import DiskBudget, TopicState
+
+TOPIC_PREFIX = "argus."
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What there is of a pipeline after this attempt."""
+
+    pipeline: Pipeline
+    spec: PipelineSpec
+    topics: Finding
+    schemas: Finding
+    topic: TopicState | None
+    tables: PipelineObserved | None
+
+    @property
+    def retriable(self) -> bool:
+        """Whether another attempt may help."""
+        return not (self.topics.good and self.schemas.good)
+
+
+class PipelineStep:
+    """Makes topics and tables what the spec asks for."""
+
+    def __init__(
+        self, kafka: Topics, database: Schemas, budget: DiskBudget, min_insync: int
+    ) -> None:
+        self._kafka = kafka
+        self._database = database
+        self._budget = budget
+        self._min_insync = min_insync
+
+    async def ensure(
+        self, tenant: TenantSchema, pipeline: Pipeline, spec: PipelineSpec
+    ) -> Provisioned:
+        """Does what can be done now; failures are findings, each dependency's for itself."""
+        outcome = await attempt(self._topics(pipeline, spec))
+        if isinstance(outcome, OperatorError):
+            topic, on_topics = None, conditions.failed(TOPICS_READY, outcome)
+        else:
+            topic, on_topics = outcome
+        partitions = spec.topic.partitions if topic is None else topic.partitions
+        tables = await attempt(self._tables(tenant, pipeline, spec, partitions))
+        if isinstance(tables, OperatorError):
+            found, on_schemas = None, conditions.failed(SCHEMAS_READY, tables)
+        else:
+            found, on_schemas = tables, _tables_finding(tables)
+        return Provisioned(pipeline, spec, on_topics, on_schemas, topic, found)
+
+    async def _topics(
+        self, pipeline: Pipeline, spec: PipelineSpec
+    ) -> tuple[TopicState | None, Finding]:
+        name = names.topic(pipeline.meta.namespace, pipeline.meta.name, pipeline.meta.uid)
+        both = (name, names.dead_letter_topic(name))
+        observed = await self._kafka.observe(both)
+        wanted = self._wanted(pipeline, spec, observed.get(both[0]), observed.get(both[1]))
+        if not self._budget.fresh:
+            self._budget.observe(await self._kafka.list(TOPIC_PREFIX))
+        try:
+            self._budget.reserve({topic.name: _asks(topic) for topic in wanted})
+        except RefusedError as error:
+            return observed.get(name), conditions.failed(TOPICS_READY, error)
+        actions = [
+            action for topic in wanted for action in topics.plan(topic, observed.get(topic.name))
+        ]
+        if actions:
+            await self._kafka.apply(actions)
+            observed = await self._kafka.observe(both)
+        return observed.get(name), _topics_finding(spec, wanted[0].name, observed.get(name))
+
+    def _wanted(
+        self,
+        pipeline: Pipeline,
+        spec: PipelineSpec,
+        events: TopicState | None,
+        letters: TopicState | None,
+    ) -> tuple[topics.TopicSpec, topics.TopicSpec]:
+        held = [0 if state is None else state.partitions for state in (events, letters)]
+        meta, insync = pipeline.meta, self._min_insync
+        return (
+            topics.event_topic(meta, spec, held[0], insync),
+            topics.dead_letter_topic(meta, spec, held[1], insync),
+        )
+
+    async def _tables(
+        self, tenant: TenantSchema, pipeline: Pipeline, spec: PipelineSpec, partitions: int
+    ) -> PipelineObserved:
+        wanted = schemas.pipeline_tables(tenant, pipeline.meta, spec, partitions)
+        observed = await self._database.observe_pipeline(pipeline.meta.uid)
+        schemas.check_owner(wanted, observed)
+        await self._database.ensure_pipeline(wanted)
+        if schemas.in_step(wanted, observed):
+            return observed
+        return await self._database.observe_pipeline(pipeline.meta.uid)
+
+
+def _asks(topic: topics.TopicSpec) -> int:
+    return TopicState(topic.partitions, topic.configs).retention_bytes
+
+
+def _topics_finding(spec: PipelineSpec, name: str, state: TopicState | None) -> Finding:
+    if state is None:
+        return conditions.bad(TOPICS_READY, "TopicVanished", f"topic {name} was deleted meanwhile")
+    message = f"topic {name} has {state.partitions} partitions"
+    if state.partitions > spec.topic.partitions:
+        message += f", more than the {spec.topic.partitions} of the spec: Kafka removes none"
+    return conditions.good(TOPICS_READY, "TopicsExist", message)
+
+
+def _tables_finding(tables: PipelineObserved) -> Finding:
+    return conditions.good(
+        SCHEMAS_READY, "TablesExist", f"rows go to {tables.schema}.{tables.events_table}"
+    )
+
+
+def entry(
+    tenant: TenantSchema, made: Provisioned, prior: contract.Pipeline | None
+) -> contract.Pipeline | None:
+    """The pipeline as the data path shall know it; None while it cannot take events yet.
+
+    What was published stays published: where a dependency is away, its facts are the prior ones.
+    """
+    known = made.topic if prior is None or made.topic is not None else _topic_of(prior)
+    if known is None or (prior is None and not (made.topics.good and made.schemas.good)):
+        return None
+    current = documents.entry(tenant, made.pipeline.meta, made.spec, known)
+    if prior is None or made.schemas.good:
+        return current
+    return msgspec.structs.replace(current, window=prior.window, dedupe_window=prior.dedupe_window)
+
+
+def _topic_of(prior: contract.Pipeline) -> TopicState:
+    return TopicState(
+        prior.partitions,
+        {
+            topics.RETENTION_BYTES: str(prior.retention_bytes // prior.partitions),
+            topics.RETENTION_MS: str(prior.retention_seconds * 1000),
+        },
+    )

@@ -1,0 +1,64 @@
+"""Status and events: written only when they say something new."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from argus_operator import conditions
+from argus_operator.conditions import READY, SYNCED, Finding
+from argus_operator.models.common import Condition, ConditionStatus
+from argus_operator.ports import Cluster
+from argus_operator.resources import Pipeline, Tenant
+
+NORMAL: Final = "Normal"
+WARNING: Final = "Warning"
+
+Clock = Callable[[], datetime]
+
+
+class StatusWriter:
+    """Writes what was found about a resource."""
+
+    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+        self._cluster = cluster
+        self._clock = clock
+
+    async def write(
+        self, subject: Tenant | Pipeline, findings: Sequence[Finding], facts: Mapping[str, Any]
+    ) -> None:
+        """Writes conditions and those facts that changed; facts that are left out stay."""
+        now = self._clock().replace(microsecond=0)
+        merged = conditions.merge(subject.conditions, findings, subject.meta.generation, now)
+        status = {**facts, "conditions": [_dump(condition) for condition in merged]}
+        news = {name: value for name, value in status.items() if subject.status.get(name) != value}
+        if not news:
+            return
+        await self._cluster.patch_status(subject.plural, subject.meta, news)
+        await self._announce(subject, merged)
+
+    async def _announce(self, subject: Tenant | Pipeline, merged: Sequence[Condition]) -> None:
+        for condition in conditions.changed(subject.conditions, merged):
+            if condition.type != READY or condition.status is ConditionStatus.UNKNOWN:
+                continue
+            type_ = NORMAL if condition.status is ConditionStatus.TRUE else WARNING
+            await self._cluster.post_event(subject.raw, type_, condition.reason, condition.message)
+
+    async def pending(self, subject: Tenant | Pipeline, dependencies: Sequence[str]) -> None:
+        """At first sight: all Unknown, so that people see that somebody is at work."""
+        if not subject.conditions:
+            found = conditions.pending((READY, SYNCED, *dependencies))
+            await self.write(subject, found, {})
+
+    async def hold(self, subject: Tenant | Pipeline, reason: str, message: str) -> None:
+        """Says that the spec is not being applied; all else stays as it was."""
+        synced = conditions.bad(SYNCED, reason, message)
+        kept = [
+            Finding(old.type, old.status, old.reason, old.message)
+            for old in subject.conditions
+            if old.type != SYNCED
+        ]
+        await self.write(subject, [*kept, synced], {})
+
+
+def _dump(condition: Condition) -> dict[str, Any]:
+    return condition.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,0 +1,106 @@
+"""The resources as the operator reads them: metadata always, the spec where it is understood."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from argus_operator.models import pipeline, tenant
+from argus_operator.models.common import Condition, DeletionPolicy, Meta, Raw
+from argus_operator.models.pipeline import PipelineSpec
+from argus_operator.models.tenant import TenantSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A tenant's name and namespace: the tenant and its pipelines are reconciled as one."""
+
+    namespace: str
+    tenant: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.tenant}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What both kinds have in common."""
+
+    raw: Raw
+    meta: Meta
+    conditions: tuple[Condition, ...]
+    problem: str | None
+    """Why the spec cannot be understood: the CRD is of another release than the operator."""
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """The status as the API server has it."""
+        found: Mapping[str, Any] = self.raw.get("status") or {}
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant(Resource):
+    """An ArgusTenant; `spec` is None where there is a problem."""
+
+    spec: TenantSpec | None
+    plural = tenant.PLURAL
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        """Reads an object; a spec that is not understood is a problem, never an exception."""
+        try:
+            spec, problem = TenantSpec.model_validate(raw.get("spec") or {}), None
+        except ValidationError as error:
+            spec, problem = None, _explain(error)
+        return cls(raw, Meta.model_validate(raw["metadata"]), _conditions(raw), problem, spec)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline(Resource):
+    """An ArgusPipeline; `spec` is None where there is a problem."""
+
+    spec: PipelineSpec | None
+    plural = pipeline.PLURAL
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        """Reads an object; a spec that is not understood is a problem, never an exception."""
+        try:
+            spec, problem = PipelineSpec.model_validate(raw.get("spec") or {}), None
+        except ValidationError as error:
+            spec, problem = None, _explain(error)
+        return cls(raw, Meta.model_validate(raw["metadata"]), _conditions(raw), problem, spec)
+
+    @property
+    def retains(self) -> bool:
+        """Whether its data outlives it; so it does where the spec cannot tell."""
+        return self.spec is None or self.spec.deletion_policy is DeletionPolicy.RETAIN
+
+
+def family_of_tenant(raw: Raw) -> Family:
+    """The family of an ArgusTenant."""
+    return Family(raw["metadata"]["namespace"], raw["metadata"]["name"])
+
+
+def family_of_pipeline(raw: Raw) -> Family:
+    """The family of an ArgusPipeline."""
+    return Family(raw["metadata"]["namespace"], raw["spec"]["tenantRef"]["name"])
+
+
+def _conditions(raw: Raw) -> tuple[Condition, ...]:
+    """Conditions that are ours; what somebody wrote by hand into the status is overwritten."""
+    try:
+        found = (raw.get("status") or {}).get("conditions") or ()
+        return tuple(Condition.model_validate(item) for item in found)
+    except ValidationError:
+        return ()
+
+
+def _explain(error: ValidationError) -> str:
+    problems = (
+        f"spec.{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+        for item in error.errors(include_url=False, include_input=False)
+    )
+    return "; ".join(problems)

@@ -1,0 +1,141 @@
+"""The periodic look at everything: drift repaired, lost wakes made good, old rows expired.
+
+One task for all tenants rather than a timer for each: a failed round is only a late one. It also is
+the watchdog: a process in which no round ends any more is not alive.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from argus_contract import names
+from argus_contract.names import TenantId
+
+from argus_operator import metrics
+from argus_operator.conditions import READY
+from argus_operator.errors import OperatorError
+from argus_operator.models.common import Raw
+from argus_operator.models.pipeline import KIND as PIPELINE
+from argus_operator.models.pipeline import PLURAL as PIPELINES
+from argus_operator.models.tenant import KIND as TENANT
+from argus_operator.models.tenant import PLURAL as TENANTS
+from argus_operator.ports import Cluster, Registry, Schemas, Topics
+from argus_operator.reconcile.pipelines import TOPIC_PREFIX
+from argus_operator.resources import Family, family_of_pipeline, family_of_tenant
+from argus_operator.settings import ResyncSettings
+from argus_operator.topics import DiskBudget
+
+logger = logging.getLogger(__name__)
+
+
+class Resync:
+    """Looks at everything every so often; `run` and `expire` are supervised tasks."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        registry: Registry,
+        kafka: Topics,
+        database: Schemas,
+        budget: DiskBudget,
+        wake: Callable[[Family], None],
+        settings: ResyncSettings,
+    ) -> None:
+        self._cluster = cluster
+        self._registry = registry
+        self._kafka = kafka
+        self._database = database
+        self._budget = budget
+        self._wake = wake
+        self._settings = settings
+        self._last = time.monotonic()
+        self._pipelines: Sequence[Raw] = ()
+        self.complete = False
+        """Whether everything has been seen once."""
+
+    def stalled(self) -> str | None:
+        """Why this process is no longer alive; None if it is."""
+        age = time.monotonic() - self._last
+        metrics.RESYNC_AGE.set(age)
+        if age <= self._settings.stalled_after:
+            return None
+        return f"no round of the resync has ended for {age:.0f} s"
+
+    async def run(self) -> None:
+        """Rounds until cancelled; one that fails is logged and comes again."""
+        while True:
+            try:
+                await self.round()
+            except OperatorError as error:
+                logger.warning("resync", extra={"reason": error.message})
+            self._last = time.monotonic()
+            await asyncio.sleep(self._settings.interval if self.complete else 1.0)
+
+    async def round(self) -> None:
+        """Lists everything and wakes every family; raises OperatorError where it cannot list."""
+        tenants = await self._cluster.list(TENANTS)
+        self._pipelines = await self._cluster.list(PIPELINES)
+        self._registry.expect(_registered(tenants))
+        await self._take_stock()
+        known = {
+            Family(document.namespace, document.name)
+            for document in self._registry.documents.values()
+        }
+        woken = known.union(
+            map(family_of_tenant, tenants), map(family_of_pipeline, self._pipelines)
+        )
+        for family in sorted(woken, key=str):
+            self._wake(family)
+        self.complete = True
+        _count(TENANT, tenants)
+        _count(PIPELINE, self._pipelines)
+
+    async def _take_stock(self) -> None:
+        """What Kafka holds, and the marker once more; Kafka being away stops no round."""
+        try:
+            self._budget.observe(await self._kafka.list(TOPIC_PREFIX))
+            metrics.DISK_ASKED.set(self._budget.asked)
+            metrics.DISK_ALLOWED.set(self._budget.limit or 0)
+            await self._registry.mark()
+        except OperatorError as error:
+            logger.warning("registry and topics", extra={"reason": error.message})
+
+    async def expire(self) -> None:
+        """Drops rows that are past their retention, pipeline by pipeline, until cancelled."""
+        while True:
+            for raw in self._pipelines:
+                await self._expire(raw["metadata"]["uid"])
+            await asyncio.sleep(self._settings.expire_interval if self._pipelines else 1.0)
+
+    async def _expire(self, uid: str) -> None:
+        try:
+            dropped = await self._database.expire(uid)
+        except OperatorError as error:
+            logger.warning("expire", extra={"pipeline": uid, "reason": error.message})
+            return
+        metrics.EXPIRED_ROWS.inc(dropped)
+        if dropped:
+            logger.info("rows expired", extra={"pipeline": uid, "rows": dropped})
+
+
+def _registered(tenants: Iterable[Raw]) -> list[TenantId]:
+    """Tenants that pods were told of, by their own status, and that are to stay."""
+    return [
+        names.tenant_id(meta["namespace"], meta["name"], meta["uid"])
+        for raw in tenants
+        for meta in [raw["metadata"]]
+        if (raw.get("status") or {}).get("id") and "deletionTimestamp" not in meta
+    ]
+
+
+def _count(kind: str, objects: Iterable[Raw]) -> None:
+    counts = Counter(_ready(raw) for raw in objects)
+    for status in ("True", "False", "Unknown"):
+        metrics.RESOURCES.labels(kind, status).set(counts[status])
+
+
+def _ready(raw: Raw) -> str:
+    found = (raw.get("status") or {}).get("conditions") or ()
+    return next((str(item["status"]) for item in found if item["type"] == READY), "Unknown")

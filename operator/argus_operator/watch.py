@@ -1,0 +1,96 @@
+"""kopf: the watch on both kinds, and nothing else of it.
+
+Its event handlers only wake families. What kopf would keep in annotations (progress, last handled
+configuration) and its finalizer are for edge-triggered handlers, of which there are none; ours is
+`argus.dev/cleanup`, set before anything is made (docs/adr/0006).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import kopf
+
+from argus_operator.models import pipeline, tenant
+from argus_operator.models.common import GROUP, PAUSED, VERSION, Raw
+from argus_operator.resources import Family, family_of_pipeline, family_of_tenant
+
+logger = logging.getLogger(__name__)
+
+SERVER_TIMEOUT_S: Final = 300
+CLIENT_TIMEOUT_S: Final = 310
+
+Wake = Callable[[Family], None]
+
+
+class Changes:
+    """Tells what concerns the operator from the echo of its own status writes."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[object, ...]] = {}
+
+    def concern(self, type_: str | None, raw: Raw) -> bool:
+        """Whether this watch event is one to look at the family for."""
+        meta = raw["metadata"]
+        if type_ == "DELETED":
+            self._seen.pop(meta["uid"], None)
+            return True
+        state = (
+            meta.get("generation"),
+            meta.get("deletionTimestamp"),
+            (meta.get("annotations") or {}).get(PAUSED),
+        )
+        known = self._seen.get(meta["uid"])
+        self._seen[meta["uid"]] = state
+        return known != state
+
+
+def registry(wake: Wake) -> kopf.OperatorRegistry:
+    """kopf's handlers, which wake the family that an event concerns."""
+    handlers = kopf.OperatorRegistry()
+    changes = Changes()
+
+    @kopf.on.event(GROUP, VERSION, tenant.PLURAL, registry=handlers)
+    async def on_tenant(event: kopf.RawEvent, **_: Any) -> None:
+        _pass_on(event, changes, family_of_tenant, wake)
+
+    @kopf.on.event(GROUP, VERSION, pipeline.PLURAL, registry=handlers)
+    async def on_pipeline(event: kopf.RawEvent, **_: Any) -> None:
+        _pass_on(event, changes, family_of_pipeline, wake)
+
+    return handlers
+
+
+def _pass_on(
+    event: kopf.RawEvent, changes: Changes, family_of: Callable[[Raw], Family], wake: Wake
+) -> None:
+    raw: Raw = event["object"]
+    if changes.concern(event["type"], raw):
+        wake(family_of(raw))
+
+
+def settings() -> kopf.OperatorSettings:
+    """One replica, no peering, no discovery of kinds, streams that end before they go silent."""
+    made = kopf.OperatorSettings()
+    made.peering.standalone = True
+    made.scanning.disabled = True
+    made.posting.enabled = False
+    made.watching.server_timeout = SERVER_TIMEOUT_S
+    made.watching.client_timeout = CLIENT_TIMEOUT_S
+    made.networking.connect_timeout = 10
+    made.networking.request_timeout = 30
+    return made
+
+
+async def watch(wake: Wake, ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Watches until `stop` is set; a watch that cannot go on ends it with an exception."""
+    await kopf.operator(
+        registry=registry(wake),
+        settings=settings(),
+        clusterwide=True,
+        ready_flag=ready,
+        stop_flag=stop,
+    )
+    if not stop.is_set():
+        stop.set()
