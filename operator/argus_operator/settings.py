@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Self
 
 from argus_contract.sizes import MAX_EVENTS
@@ -69,7 +68,7 @@ class OperatorSettings(ProcessSettings):
     """Where a deleted tenant's counters are dropped."""
     database: DatabaseSettings
     """Where schemas are made; the role must own the database."""
-    tiers: Tiers = MappingProxyType({"standard": Tier()})
+    tiers: Tiers = Field(default_factory=lambda: {"standard": Tier()})
     """Tiers by name, as JSON."""
     tiers_file: Path | None = None
     """File with the same JSON; wins over `tiers`."""
