@@ -41,7 +41,7 @@ capabilities:
 
 {{/* A Deployment's pod template for one of ARGUS's processes. Argument: a dict of root, component,
      env (YAML text), configuration (text whose change rolls the pods), ports (YAML text), mounts
-     and volumes (YAML lists), grace (seconds), preStop (seconds before SIGTERM), spread. */}}
+     and volumes (lists), grace (seconds to stop in), spread (over nodes). */}}
 {{- define "argus.appPod" -}}
 {{- $values := index .root.Values .component -}}
 metadata:
@@ -100,11 +100,6 @@ spec:
         periodSeconds: 2
         timeoutSeconds: 2
         failureThreshold: 2
-      {{- with .preStop }}
-      lifecycle:
-        preStop:
-          sleep: {seconds: {{ . }}}
-      {{- end }}
       resources:
         {{- toYaml $values.resources | nindent 8 }}
       securityContext:
