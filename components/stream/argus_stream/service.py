@@ -7,7 +7,7 @@ reader first, so that the batch in hand is the last, stores it, and gives the pa
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final, Protocol
 
@@ -119,6 +119,11 @@ class Service:
         self._mirror.note(piece.lease.source, piece.end)
         self._counting.submit(piece.lease, OutboxEntry(piece.start, piece.end, outcome.deltas))
         _measure(piece, outcome)
+
+    @property
+    def held(self) -> Collection[Source]:
+        """The partitions that this process reads now."""
+        return self._partitions.held().keys()
 
     def ready(self) -> str | None:
         """What is missing before records flow, in words."""
