@@ -85,6 +85,7 @@ async def migrate(
 ) -> Outcome:
     """Applies what is missing, all or nothing; twice changes nothing.
 
+    After a failure use a new connection: TimescaleDB is not created twice in one session.
     `timeout` in seconds is for everything, waiting for another operator included; `directory`
     defaults to the release's own `db/`. Raises RefusedError where an applied migration has another
     checksum, UnavailableError that names the step where PostgreSQL refuses it, TimeoutError.

@@ -1,5 +1,6 @@
 """A database with the control schema, and connections to it by role."""
 
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
@@ -7,7 +8,14 @@ import pytest
 import pytest_asyncio
 from argus_operator.adapters.migrations import migrate
 
-from tests.integration.db.support import PASSWORD, Pipeline, as_role, ensure, new_pipeline
+from tests.integration.db.support import (
+    PASSWORD,
+    Pipeline,
+    as_role,
+    ensure,
+    new_pipeline,
+    with_database,
+)
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
@@ -22,6 +30,19 @@ async def migrated(database: str) -> str:
     finally:
         await connection.close()
     return database
+
+
+@pytest.fixture
+async def empty(database: str) -> AsyncIterator[str]:
+    """URL of an empty database of the test's own."""
+    name = f"it_{secrets.token_hex(4)}"
+    server = await asyncpg.connect(database)
+    try:
+        await server.execute(f"CREATE DATABASE {name}")
+        yield with_database(database, name)
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await server.close()
 
 
 @pytest.fixture

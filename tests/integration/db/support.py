@@ -1,4 +1,4 @@
-"""What the tests of the SQL interface share: a pipeline of their own, events, and the stream's two steps."""
+"""What the tests of the SQL interface share: a pipeline, events, and the stream's two steps."""
 
 import json
 import secrets
@@ -33,6 +33,11 @@ def as_role(url: str, role: str) -> str:
     """The same database for another role of the tests' password."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=f"{role}:{PASSWORD}@{parts.hostname}:{parts.port}"))
+
+
+def with_database(url: str, name: str) -> str:
+    """Another database of the same server."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 def now() -> datetime:
