@@ -1,0 +1,209 @@
+"""What is in a body: each item an event, or a reject that says why it is none.
+
+JSON, envelope fields, types and sizes are judged here; what the database alone can judge (NUL in a
+string, the accepted window of times) is the stream's. Where a JSON object names a field twice, the
+last one counts, here and there.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NoReturn
+
+import msgspec
+from argus_contract.events import TYPED, ApiLatency, Event, Typed
+from argus_contract.ids import is_uuid
+from argus_contract.rejects import Code
+from argus_contract.sizes import KEPT_OF_REJECT, MAX_DEPTH, MAX_EVENT
+
+from argus_ingest.split import STRING, NotJsonError
+
+_MAX_NAME: Final = 200
+_MAX_MESSAGE: Final = 500
+"""Longest message of a reject, in characters: it goes into a header and into the answer."""
+
+
+class _Named(msgspec.Struct, gc=False):
+    """The one field that is read of what is no event."""
+
+    event: str
+
+
+_decode_event: Final = msgspec.json.Decoder(Event).decode
+_decode_name: Final = msgspec.json.Decoder(_Named).decode
+_decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_TYPED: Final[Mapping[str, msgspec.json.Decoder[Typed]]] = MappingProxyType(
+    {name: msgspec.json.Decoder(kind) for name, kind in TYPED.items()}
+)
+_FIELDS: Final = Event.__struct_fields__
+_STRINGS: Final = re.compile(STRING, re.DOTALL)
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
+_ABSENT: Final = (b"", b"null")
+_UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What msgspec raises for bytes that it cannot read as the type asked for."""
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """An event as we read it and as the client wrote it."""
+
+    event: Event
+    raw: bytes
+    value: float | None
+    """Derived, where the event has none of its own."""
+
+
+class Reject(msgspec.Struct, frozen=True, gc=False):
+    """An item that is no event, or a body that is no JSON."""
+
+    index: int
+    code: Code
+    message: str
+    raw: bytes
+    """The client's bytes, cut where `size` says that there were more."""
+    size: int
+    name: str | None = None
+    """The event's name, where it was legible: it decides the pipeline."""
+
+
+Item = Accepted | Reject
+
+
+class _RefusedError(Exception):
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def judge(raw: bytes, index: int) -> Item:
+    """One item of a body; raises NotJsonError where it is not JSON."""
+    try:
+        return _accept(raw)
+    except _RefusedError as refusal:
+        kept = raw[:KEPT_OF_REJECT] if refusal.code is Code.TOO_LARGE else raw
+        message = str(refusal)[:_MAX_MESSAGE]
+        return Reject(index, refusal.code, message, kept, len(raw), _legible_name(raw))
+
+
+def judge_line(raw: bytes, index: int) -> Item:
+    """One line of NDJSON: if it is not JSON, that line alone is rejected."""
+    try:
+        return judge(raw, index)
+    except NotJsonError as error:
+        return not_json(raw, f"the line is not JSON: {error}", index)
+
+
+def not_json(raw: bytes, message: str, index: int = 0) -> Reject:
+    """The reject that stands for a body, or a line, that is not JSON."""
+    kept = raw[:KEPT_OF_REJECT]
+    return Reject(index, Code.INVALID_JSON, message[:_MAX_MESSAGE], kept, len(raw))
+
+
+def depth(raw: bytes) -> int:
+    """How deeply JSON is nested; counts to MAX_DEPTH + 1 at most.
+
+    Strings are dropped, then all but brackets, then the innermost pairs again and again: a few
+    passes at memory's speed where a walk over the tokens would be Python's.
+    """
+    brackets = _STRINGS.sub(b"", raw).translate(_SQUARE, _NO_BRACKET)
+    levels = 0
+    while b"[]" in brackets and levels <= MAX_DEPTH:
+        brackets = brackets.replace(b"[]", b"")
+        levels += 1
+    return levels
+
+
+def _accept(raw: bytes) -> Accepted:
+    if len(raw) > MAX_EVENT:
+        raise _RefusedError(
+            Code.TOO_LARGE, f"the event has {len(raw)} bytes; at most {MAX_EVENT} are allowed"
+        )
+    if not raw.isascii():
+        _require_utf8(raw)
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and depth(raw) > MAX_DEPTH:
+        raise _too_deep()
+    try:
+        event = _decode_event(raw)
+    except msgspec.ValidationError as error:
+        raise _explain(raw, error) from error
+    except _UNREADABLE as error:
+        raise _unless_lenient(raw, str(error)) from error
+    if event.id is not None and not is_uuid(event.id):
+        raise _RefusedError(Code.INVALID_EVENT, "id is not a UUID in its form of 36 characters")
+    return Accepted(event, raw, _derived_value(event))
+
+
+def _derived_value(event: Event) -> float | None:
+    """Checks the properties; gives the value that a typed event implies, if it does."""
+    # msgspec gives an empty Raw, not None, where the field is absent.
+    properties = b"" if event.properties is None else bytes(event.properties)
+    if properties in _ABSENT:
+        properties = b"{}"
+    elif properties[:1] != b"{":
+        raise _RefusedError(Code.INVALID_EVENT, "properties is not a JSON object")
+    decoder = _TYPED.get(event.event)
+    if decoder is None:
+        return None
+    try:
+        typed = decoder.decode(properties)
+    except msgspec.ValidationError as error:
+        raise _RefusedError(Code.INVALID_EVENT, f"properties of {event.event}: {error}") from error
+    if event.event == "health_metric" and event.value is None:
+        raise _RefusedError(Code.INVALID_EVENT, "health_metric needs a top-level value")
+    if event.value is None and isinstance(typed, ApiLatency):
+        return typed.duration_ms
+    return None
+
+
+def _require_utf8(raw: bytes) -> None:
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        raise NotJsonError(f"not UTF-8 (byte {error.start})") from error
+
+
+def _explain(raw: bytes, error: msgspec.ValidationError) -> _RefusedError:
+    """msgspec names the first fault; an unknown field has a code of its own."""
+    try:
+        fields = _decode_fields(raw)
+    except _UNREADABLE:
+        return _RefusedError(Code.INVALID_EVENT, str(error))
+    if "batch" in fields:
+        return _RefusedError(
+            Code.UNKNOWN_FIELD, "`batch` must be an array and the only field of its object"
+        )
+    for name in fields:
+        if name not in _FIELDS:
+            known = ", ".join(_FIELDS)
+            return _RefusedError(
+                Code.UNKNOWN_FIELD, f"unknown field `{name[:_MAX_NAME]}`; known are {known}"
+            )
+    return _RefusedError(Code.INVALID_EVENT, str(error))
+
+
+def _unless_lenient(raw: bytes, fault: str) -> Exception:
+    """JSON's grammar allows half a surrogate pair, which is no Unicode; browsers do send it."""
+    try:
+        json.loads(raw.decode(), parse_constant=_refuse_constant)
+    except ValueError:
+        return NotJsonError(fault)
+    except RecursionError:
+        return _too_deep()
+    return _RefusedError(Code.UNSTORABLE, "a string holds half of a surrogate pair")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _too_deep() -> _RefusedError:
+    return _RefusedError(Code.TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _legible_name(raw: bytes) -> str | None:
+    try:
+        name = _decode_name(raw).event
+    except _UNREADABLE:
+        return None
+    return name if 0 < len(name) <= _MAX_NAME else None

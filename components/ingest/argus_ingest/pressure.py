@@ -1,0 +1,243 @@
+"""Back-pressure: a pipeline is refused before retention could delete what nobody has stored.
+
+A 202 is never unsaid, so what matters is how much of a topic's retention, in bytes and in time, is
+taken by records that nobody has read. The stream's commits say what is read; a dead stream's stand
+still, so its backlog grows. What is not known is never taken for nothing: a pipeline that could not
+be looked at is refused.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Protocol
+
+from argus_contract.names import TenantId, TopicName
+from argus_contract.registry import Pipeline, TenantDocument
+
+from argus_ingest import metrics
+from argus_ingest.errors import BacklogError
+from argus_ingest.settings import PressureSettings
+
+logger = logging.getLogger(__name__)
+
+_FIRST_LOOK: Final = 2.0
+"""Seconds that a request waits for the first look at a pipeline just made."""
+_UNKNOWN_RETRY: Final = 2.0
+_SHORTEST: Final = 1.0
+_LONGEST: Final = 300.0
+"""Bounds of Retry-After, in seconds; the longest also where nothing is drained at all."""
+_RATE_SAMPLES: Final = 10
+"""Looks over which the drain rate is taken."""
+
+
+class PartitionState(NamedTuple):
+    """One partition's log, and how far it is read; offsets as Kafka counts them."""
+
+    start: int
+    end: int
+    committed: int | None
+    """The stream's next offset, None where it never committed one."""
+    recent: int | None
+    """The first offset younger than the age asked for, None where no record is."""
+    size: int | None
+    """Bytes of the log, None where the broker does not tell."""
+
+    @property
+    def position(self) -> int:
+        """The first unread offset."""
+        return self.start if self.committed is None else max(self.start, self.committed)
+
+    @property
+    def unread(self) -> int:
+        """Records not stored yet."""
+        return max(0, self.end - self.position)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the oldest unread record is older than the age asked for."""
+        return self.unread > 0 and (self.recent is None or self.position < self.recent)
+
+
+class Question(NamedTuple):
+    """What is asked of a topic: `age` in seconds divides old records from recent ones."""
+
+    partitions: int
+    age: float
+
+
+class LogWatcher(Protocol):
+    """Looks at logs and commits."""
+
+    async def look(
+        self, questions: Mapping[TopicName, Question]
+    ) -> Mapping[TopicName, list[PartitionState]]:
+        """The state of each topic's partitions; topics that could not be read are absent.
+
+        Raises OSError where nothing at all could be read.
+        """
+
+
+class Verdict(NamedTuple):
+    """How full a pipeline's retention is with unread records: 1 is all of it."""
+
+    records: int
+    bytes: int
+    fullness: float
+    overdue: bool
+
+
+def judge(states: list[PartitionState], pipeline: Pipeline, record_size: float) -> Verdict:
+    """The fullest partition counts, because each deletes by its own size.
+
+    A partition's unread bytes are its size × the unread share of its records; where the broker
+    tells no size, unread records × `record_size` bytes.
+    """
+    allowed = pipeline.retention_bytes / max(1, len(states))
+    sizes = [_unread_bytes(state, record_size) for state in states]
+    return Verdict(
+        sum(state.unread for state in states),
+        round(sum(sizes)),
+        max(sizes, default=0.0) / allowed if allowed > 0 else 0.0,
+        any(state.overdue for state in states),
+    )
+
+
+def _unread_bytes(state: PartitionState, record_size: float) -> float:
+    kept = state.end - state.start
+    if state.size is None or kept <= 0:
+        return state.unread * record_size
+    return state.size * state.unread / kept
+
+
+class Watch:
+    """What is known of one pipeline's backlog."""
+
+    def __init__(self, tenant: str, pipeline: Pipeline) -> None:
+        self.tenant = tenant
+        self.pipeline = pipeline
+        self.looked = asyncio.Event()
+        self.last_look = 0.0
+        self.refused: str | None = None
+        self._unread = 0
+        self._positions: deque[tuple[float, int]] = deque(maxlen=_RATE_SAMPLES)
+
+    def see(
+        self, states: list[PartitionState], threshold: float, record_size: float, now: float
+    ) -> None:
+        """Takes a look's result; `now` in seconds of the loop's clock."""
+        verdict = judge(states, self.pipeline, record_size)
+        self._unread = verdict.records
+        self._positions.append((now, sum(state.position for state in states)))
+        self.refused = self._reason(verdict, threshold)
+        self.last_look = now
+        self.looked.set()
+        labels = (self.tenant, self.pipeline.name)
+        metrics.UNREAD_RECORDS.labels(*labels).set(verdict.records)
+        metrics.UNREAD_BYTES.labels(*labels).set(verdict.bytes)
+        metrics.REFUSING.labels(*labels).set(0 if self.refused is None else 1)
+
+    def _reason(self, verdict: Verdict, threshold: float) -> str | None:
+        if verdict.fullness >= threshold:
+            return f"fills {verdict.fullness:.0%} of what its topic may keep"
+        if verdict.overdue:
+            age = threshold * self.pipeline.retention_seconds
+            return f"is older than {age:.0f} s, {threshold:.0%} of what its topic keeps"
+        return None
+
+    def retry_after(self) -> float:
+        """Seconds until the backlog is drained at the rate seen lately."""
+        (then, before), (now, after) = self._positions[0], self._positions[-1]
+        if after <= before or now <= then:
+            return _LONGEST
+        drained = (after - before) / (now - then)
+        return min(_LONGEST, max(_SHORTEST, self._unread / drained))
+
+
+class Pressure:
+    """Watches all pipelines and refuses those whose backlog is too large or unknown."""
+
+    def __init__(self, watcher: LogWatcher, settings: PressureSettings) -> None:
+        self._watcher = watcher
+        self._settings = settings
+        self._watches: dict[TopicName, Watch] = {}
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def update(self, documents: Mapping[TenantId, TenantDocument]) -> None:
+        """Takes the registry's snapshot; new pipelines are looked at without delay."""
+        watches = {}
+        for document in documents.values():
+            for pipeline in document.pipelines:
+                watch = self._watches.get(pipeline.topic) or Watch(document.display, pipeline)
+                watch.pipeline = pipeline
+                watches[pipeline.topic] = watch
+        if watches.keys() - self._watches.keys():
+            self._changed.set()
+        self._watches = watches
+
+    async def admit(self, pipeline: Pipeline) -> None:
+        """Raises BacklogError where the pipeline must not take more."""
+        watch = self._watches.get(pipeline.topic)
+        if watch is not None and watch.refused is None and self._is_fresh(watch):
+            return
+        await self._refuse(pipeline, watch)
+
+    async def _refuse(self, pipeline: Pipeline, watch: Watch | None) -> None:
+        """Raises, unless a first look that is under way finds the pipeline free."""
+        if watch is not None and not watch.looked.is_set():
+            await self._first_look(watch)
+        if watch is None or not self._is_fresh(watch):
+            raise BacklogError(
+                f"How much of pipeline {pipeline.name} is unread is not known now.",
+                retry_after=_UNKNOWN_RETRY,
+            )
+        if watch.refused is not None:
+            raise BacklogError(
+                f"The unread part of pipeline {pipeline.name} {watch.refused}; it takes events "
+                "again when the stream has stored some.",
+                retry_after=watch.retry_after(),
+            )
+
+    @staticmethod
+    async def _first_look(watch: Watch) -> None:
+        try:
+            async with asyncio.timeout(_FIRST_LOOK):
+                await watch.looked.wait()
+        except TimeoutError:
+            return
+
+    def _is_fresh(self, watch: Watch) -> bool:
+        if not watch.looked.is_set():
+            return False
+        return self._loop.time() - watch.last_look <= self._settings.stale_after
+
+    async def run(self) -> None:
+        """Looks at all pipelines once an interval, for ever; a supervised task."""
+        while True:
+            self._changed.clear()
+            try:
+                await self._look()
+            except (OSError, TimeoutError) as error:
+                metrics.PRESSURE_FAILURES.inc()
+                logger.warning("the backlogs could not be read: %r", error)
+            try:
+                async with asyncio.timeout(self._settings.interval):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _look(self) -> None:
+        watches = self._watches
+        threshold = self._settings.threshold
+        questions = {
+            topic: Question(watch.pipeline.partitions, threshold * watch.pipeline.retention_seconds)
+            for topic, watch in watches.items()
+        }
+        if not questions:
+            return
+        async with asyncio.timeout(self._settings.stale_after):
+            seen = await self._watcher.look(questions)
+        now = self._loop.time()
+        for topic, states in seen.items():
+            watches[topic].see(states, threshold, self._settings.record_bytes, now)

@@ -1,0 +1,190 @@
+"""The request's body: the right kind, in time, no larger than allowed, and inflated.
+
+Bytes are counted against the budget as they come, not as they are announced, and the count stays
+with the request until it is answered (`Loan`).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final
+
+from argus_contract.sizes import KIB
+
+from argus_ingest.budget import Budget
+from argus_ingest.errors import (
+    BodyTooLargeError,
+    SlowBodyError,
+    UnsupportedEncodingError,
+    UnsupportedMediaTypeError,
+)
+from argus_ingest.inflate import ENCODINGS, InflateError, TooLargeError, inflate
+from argus_ingest.settings import LimitSettings
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+JSON: Final = b"application/json"
+NDJSON: Final = b"application/x-ndjson"
+BEACON: Final = b"text/plain"
+"""What a browser may send to another origin without asking first; the body is JSON all the same."""
+MEDIA_TYPES: Final = (JSON, NDJSON, BEACON)
+
+_INLINE: Final = 16 * KIB
+_INLINE_OUTPUT: Final = 256 * KIB
+"""Bodies up to these sizes are inflated on the loop: a thread costs more than they do."""
+_THREADS: Final = 2
+"""Larger ones inflated at once; what they give is counted only when it is there."""
+
+
+class ClientGoneError(Exception):
+    """The client hung up before its body was complete: there is nobody to answer."""
+
+
+class UnreadableBodyError(Exception):
+    """The body does not inflate; `body` is what was sent."""
+
+    def __init__(self, message: str, body: bytes) -> None:
+        super().__init__(message)
+        self.body = body
+
+
+class Loan:
+    """What one request holds of the budget; a context manager that gives it back."""
+
+    __slots__ = ("_budget", "_held")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._held = 0
+
+    def take(self, size: int) -> None:
+        """Raises BusyError where the budget is used up."""
+        self._budget.take(size)
+        self._held += size
+
+    def __enter__(self) -> "Loan":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.give(self._held)
+
+
+class BodyReader:
+    """Reads bodies within the limits."""
+
+    def __init__(self, limits: LimitSettings, timeout: float) -> None:
+        """`timeout` in seconds, for a whole body."""
+        self._limits = limits
+        self._timeout = timeout
+        self._threads = asyncio.Semaphore(_THREADS)
+
+    async def read(
+        self, headers: Mapping[bytes, bytes], receive: Receive, loan: Loan
+    ) -> tuple[bytes, bytes]:
+        """The media type and the inflated body.
+
+        Raises the 408, 413, 415 and 503 problems, ClientGoneError, and UnreadableBodyError.
+        """
+        media = _media_type(headers)
+        encoding = _encoding(headers)
+        self._judge_announced(headers)
+        body = await self._collect(receive, loan)
+        if encoding is None:
+            return media, body
+        return media, await self._inflate(body, encoding, loan)
+
+    def _judge_announced(self, headers: Mapping[bytes, bytes]) -> None:
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > self._limits.body_bytes:
+            raise self._too_large()
+
+    def _too_large(self) -> BodyTooLargeError:
+        limit = self._limits.body_bytes
+        return BodyTooLargeError(
+            f"The body has more than {limit} bytes as sent. Send fewer events at once.",
+            members={"limit": limit},
+        )
+
+    async def _collect(self, receive: Receive, loan: Loan) -> bytes:
+        try:
+            async with asyncio.timeout(self._timeout):
+                chunk, more = await _chunk(receive)
+                loan.take(len(chunk))
+                if not more and len(chunk) <= self._limits.body_bytes:
+                    return chunk
+                return await self._collect_rest(chunk, receive, loan)
+        except TimeoutError:
+            raise SlowBodyError(
+                f"The body did not arrive within {self._timeout:g} s.", retry_after=1.0
+            ) from None
+
+    async def _collect_rest(self, first: bytes, receive: Receive, loan: Loan) -> bytes:
+        body = bytearray(first)
+        more = True
+        while more and len(body) <= self._limits.body_bytes:
+            chunk, more = await _chunk(receive)
+            loan.take(len(chunk))
+            body += chunk
+        if len(body) > self._limits.body_bytes:
+            raise self._too_large()
+        return bytes(body)
+
+    async def _inflate(self, body: bytes, encoding: str, loan: Loan) -> bytes:
+        limit = self._limits.inflated_bytes
+        try:
+            inflated = _inflate_inline(body, encoding, limit)
+            if inflated is None:
+                async with self._threads:
+                    inflated = await asyncio.to_thread(inflate, body, encoding, limit)
+        except TooLargeError:
+            raise BodyTooLargeError(
+                f"The body inflates to more than {limit} bytes.", members={"limit": limit}
+            ) from None
+        except InflateError as error:
+            raise UnreadableBodyError(f"the body is not {encoding}: {error}", body) from error
+        loan.take(len(inflated))
+        return inflated
+
+
+async def _chunk(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError
+    return message["body"], message["more_body"]
+
+
+def _inflate_inline(body: bytes, encoding: str, limit: int) -> bytes | None:
+    """What a small body inflates to, None where it would keep the loop too long."""
+    if len(body) > _INLINE:
+        return None
+    try:
+        return inflate(body, encoding, min(_INLINE_OUTPUT, limit))
+    except TooLargeError:
+        return None
+
+
+def _media_type(headers: Mapping[bytes, bytes]) -> bytes:
+    given = headers.get(b"content-type", JSON)
+    if given == JSON:
+        return JSON
+    media = given.partition(b";")[0].strip().lower()
+    if media not in MEDIA_TYPES:
+        raise UnsupportedMediaTypeError(
+            "Content-Type must be application/json, application/x-ndjson or text/plain.",
+            headers=((b"accept", b", ".join(MEDIA_TYPES)),),
+        )
+    return media
+
+
+def _encoding(headers: Mapping[bytes, bytes]) -> str | None:
+    given = headers.get(b"content-encoding")
+    if given is None:
+        return None
+    encoding = given.decode("latin-1").strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding not in ENCODINGS:
+        raise UnsupportedEncodingError(
+            "Content-Encoding must be gzip, deflate, br or zstd, and only one of them.",
+            headers=((b"accept-encoding", b"gzip, deflate, br, zstd"),),
+        )
+    return encoding

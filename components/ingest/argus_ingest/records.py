@@ -1,0 +1,79 @@
+"""Kafka records: all that is fixed about an event or a reject before it is first sent.
+
+A retry of ours, and a resend of the client with the same id and time, write the same event again,
+so the stream sees one event and a duplicate.
+"""
+
+from typing import Final, NamedTuple
+
+from argus_contract import envelope, headers
+from argus_contract.headers import Header
+from argus_contract.ids import new_id, time_of
+from argus_contract.registry import Pipeline
+from argus_contract.sizes import MAX_CLOCK_AHEAD_S
+from argus_contract.times import SECOND, to_micros
+
+from argus_ingest.decode import Accepted, Reject
+
+_BY_ID: Final[Header] = (headers.BY_ID, b"1")
+_AHEAD: Final = MAX_CLOCK_AHEAD_S * SECOND
+_OVERHEAD: Final = 64
+"""Roughly what aiokafka and Python keep of a record beside its bytes."""
+
+
+class Record(NamedTuple):
+    """One record, bound for one pipeline's topic."""
+
+    key: bytes | None
+    value: bytes
+    headers: list[Header]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds in memory, roughly."""
+        return len(self.value) + _OVERHEAD
+
+
+def of_event(accepted: Accepted, pipeline: Pipeline, received: int) -> Record:
+    """The envelope around the client's bytes; `received` in microseconds.
+
+    The event's time is its timestamp, else the time inside a UUIDv7 id that lies in the pipeline's
+    accepted window, else `received`. An id whose time is not its own goes `by id`.
+    """
+    event = accepted.event
+    by_id = False
+    given = event.id
+    event_id = new_id(received) if given is None else given.lower()
+    if event.timestamp is not None:
+        time = to_micros(event.timestamp)
+    elif given is None:
+        time = received
+    else:
+        own = time_of(event_id)
+        by_id = own is None or not _within(own, pipeline, received)
+        time = received if own is None or by_id else own
+    value = envelope.splice(event_id, time, received, accepted.raw, accepted.value)
+    id_header = (headers.ID, event_id.encode())
+    key = event.distinct_id or event.session_id
+    return Record(
+        key.encode() if key else None, value, [id_header, _BY_ID] if by_id else [id_header]
+    )
+
+
+def of_reject(reject: Reject, received: int) -> Record:
+    """The client's bytes with the reason in headers."""
+    carried = [
+        (headers.ID, new_id(received).encode()),
+        (headers.REJECT, reject.code.encode()),
+        (headers.RECEIVED, b"%d" % received),
+        (headers.ERROR, reject.message.encode()),
+    ]
+    if reject.name is not None:
+        carried.append((headers.EVENT, reject.name.encode()))
+    if reject.size > len(reject.raw):
+        carried.append((headers.TRUNCATED, b"%d" % reject.size))
+    return Record(None, reject.raw, carried)
+
+
+def _within(time: int, pipeline: Pipeline, now: int) -> bool:
+    return now - pipeline.window * SECOND < time < now + _AHEAD

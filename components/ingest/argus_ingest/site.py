@@ -1,0 +1,55 @@
+"""Everything but the hot route, on FastAPI: the root, the documentation, and 404 as a problem."""
+
+from typing import Any, cast
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from argus_ingest import answer, openapi
+from argus_ingest.endpoint import PATH
+from argus_ingest.errors import MethodNotAllowedError, NotFoundError, ProblemError
+
+_TITLE = "ARGUS"
+_VERSION = "1"
+"""Of the HTTP interface, as in its paths; not of the software."""
+
+
+class Site(FastAPI):
+    """The framework's application, whose OpenAPI document knows the hot route too."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document behind `/docs` and `/openapi.json`."""
+        if self.openapi_schema is None:
+            self.openapi_schema = openapi.extend(super().openapi())
+        return self.openapi_schema
+
+
+async def _on_http_exception(request: Request, exception: Exception) -> Response:
+    raised = cast(HTTPException, exception)
+    problem: ProblemError
+    if raised.status_code == MethodNotAllowedError.status:
+        allow = (raised.headers or {}).get("Allow", "GET")
+        problem = MethodNotAllowedError(
+            f"{request.url.path} takes {allow}.", headers=((b"allow", allow.encode()),)
+        )
+    else:
+        problem = NotFoundError(f"There is no {request.url.path}; events go to POST {PATH}.")
+    status, headers, body = answer.problem(problem)
+    return Response(body, status, {name.decode(): value.decode() for name, value in headers})
+
+
+def create_site() -> FastAPI:
+    """The application behind the hot route."""
+    site = Site(
+        title=_TITLE,
+        version=_VERSION,
+        description="Send behavioural and system events.",
+        exception_handlers={HTTPException: _on_http_exception},
+    )
+
+    @site.get("/", summary="What this is")
+    async def root() -> JSONResponse:
+        return JSONResponse({"service": "argus-ingest", "events": PATH, "docs": "/docs"})
+
+    return site
