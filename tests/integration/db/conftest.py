@@ -1,7 +1,7 @@
 """A database with the control schema, and connections to it by role."""
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -10,14 +10,14 @@ from argus_operator.adapters.migrations import migrate
 
 from tests.integration.db.support import (
     PASSWORD,
+    Connect,
     Pipeline,
     as_role,
     ensure,
     new_pipeline,
+    staging,
     with_database,
 )
-
-Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -46,9 +46,7 @@ async def empty(database: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def connect_as(
-    migrated: str,
-) -> AsyncIterator[Callable[[str | None], Awaitable[asyncpg.Connection]]]:
+async def connect_as(migrated: str) -> AsyncIterator[Connect]:
     """Connects as a role, or as the owner of the database; all are closed after the test."""
     opened: list[asyncpg.Connection] = []
 
@@ -64,31 +62,15 @@ async def connect_as(
 
 
 @pytest.fixture
-async def admin(
-    connect_as: Callable[[str | None], Awaitable[asyncpg.Connection]],
-) -> asyncpg.Connection:
+async def admin(connect_as: Connect) -> asyncpg.Connection:
     """The operator's connection."""
     return await connect_as(None)
 
 
 @pytest.fixture
-def connect_stream(
-    connect_as: Callable[[str | None], Awaitable[asyncpg.Connection]],
-) -> Connect:
-    """Makes connections of argus_stream, each with its staging table."""
-
-    async def connect() -> asyncpg.Connection:
-        connection = await connect_as("argus_stream")
-        await connection.execute("SELECT argus.create_staging()")
-        return connection
-
-    return connect
-
-
-@pytest.fixture
-async def stream(connect_stream: Connect) -> asyncpg.Connection:
+async def stream(connect_as: Connect) -> asyncpg.Connection:
     """A connection of argus_stream with its staging table."""
-    return await connect_stream()
+    return await staging(connect_as)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +13,9 @@ import asyncpg
 
 PASSWORD = "argus-test"
 """Of argus_stream and argus_reader: roles belong to the server, so every session sets the same."""
+
+Connect = Callable[[str | None], Awaitable[asyncpg.Connection]]
+"""Connects as a role; None is the owner of the database."""
 
 COLUMNS = (
     "slice",
@@ -83,6 +86,8 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
+    """What the call says of one slice."""
+
     stored: int
     duplicate: int
     deltas: dict[str, dict[str, int]]
@@ -103,6 +108,10 @@ class Pipeline:
     chunk_interval: timedelta = timedelta(days=1)
     retention: timedelta = timedelta(days=30)
     dedupe_window: timedelta = timedelta(days=1)
+
+    @property
+    def uid8(self) -> str:
+        return self.uid[:8]
 
     @property
     def suffix(self) -> str:
@@ -182,6 +191,13 @@ async def ensure(admin: asyncpg.Connection, pipeline: Pipeline) -> None:
     await ensure_pipeline(admin, pipeline)
     for partition in range(pipeline.partitions):
         await admin.execute("SELECT argus.open_partition($1, $2, 0)", pipeline.topic, partition)
+
+
+async def staging(connect_as: Connect) -> asyncpg.Connection:
+    """Another connection of argus_stream, with its staging table."""
+    connection = await connect_as("argus_stream")
+    await connection.execute("SELECT argus.create_staging()")
+    return connection
 
 
 async def stage(connection: asyncpg.Connection, slices: Iterable[Slice]) -> None:

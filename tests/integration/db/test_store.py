@@ -1,6 +1,7 @@
 """The storing function: what one call does, and what it refuses."""
 
 import json
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 
 from tests.integration.db.support import (
+    Connect,
     Event,
     Pipeline,
     Slice,
@@ -29,7 +31,7 @@ FENCE = "AR001"
 DOES_NOT_ADD_UP = "AR002"
 
 
-async def refused(call: Any) -> asyncpg.PostgresError:
+async def refused(call: Awaitable[object]) -> asyncpg.PostgresError:
     """The error of a call that must fail."""
     with pytest.raises(asyncpg.PostgresError) as caught:
         await call
@@ -382,7 +384,9 @@ async def test_the_table_itself_refuses_terms_that_do_not_add_up(
             )
 
 
-async def test_a_session_without_staging_cannot_store(connect_as: Any, pipeline: Pipeline) -> None:
+async def test_a_session_without_staging_cannot_store(
+    connect_as: Connect, pipeline: Pipeline
+) -> None:
     bare = await connect_as("argus_stream")
     error = await refused(store_staged(bare, [Slice(pipeline.topic, 0, 0, skipped=1)]))
     assert isinstance(error, asyncpg.InsufficientPrivilegeError)
