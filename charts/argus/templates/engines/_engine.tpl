@@ -61,6 +61,8 @@ metadata:
 spec:
   serviceName: {{ $name }}
   replicas: 1
+  # ordered roll-outs wait for a broken pod for ever, and a corrected template never reaches it
+  podManagementPolicy: Parallel
   selector:
     matchLabels:
       {{- include "argus.selectorLabels" (list $root .engine) | nindent 6 }}
