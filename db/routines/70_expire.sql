@@ -43,8 +43,8 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
     target record;
-    expired jsonb;
-    letters jsonb;
+    rows_gone jsonb;
+    letters_gone jsonb;
 BEGIN
     SELECT p.topic, p.relation, p.retention, p.dedupe_window, t.schema_name INTO target
     FROM argus.pipelines p JOIN argus.tenants t USING (tenant_id)
@@ -53,7 +53,7 @@ BEGIN
         RETURN 0;
     END IF;
 
-    SELECT jsonb_object_agg(d.partition, d.dropped) INTO expired
+    SELECT jsonb_object_agg(d.partition, d.dropped) INTO rows_gone
     FROM (
         SELECT partition, sum(dropped) AS dropped
         FROM argus.drop_expired_chunks(target.schema_name, target.relation, now() - target.retention)
@@ -64,20 +64,20 @@ BEGIN
         WHERE d.topic = target.topic AND d.at < now() - greatest(target.retention, target.dedupe_window)
         RETURNING d.partition
     )
-    SELECT jsonb_object_agg(g.partition, g.n) INTO letters
+    SELECT jsonb_object_agg(g.partition, g.n) INTO letters_gone
     FROM (SELECT partition, count(*) AS n FROM gone GROUP BY partition) g;
 
-    IF expired IS NOT NULL OR letters IS NOT NULL THEN
+    IF rows_gone IS NOT NULL OR letters_gone IS NOT NULL THEN
         PERFORM argus.lock_topic(target.topic);
         UPDATE argus.offsets o SET
-            expired = o.expired + coalesce((expire.expired ->> o.partition::text)::bigint, 0),
-            letters_expired = o.letters_expired + coalesce((letters ->> o.partition::text)::bigint, 0)
+            expired = o.expired + coalesce((rows_gone ->> o.partition::text)::bigint, 0),
+            letters_expired = o.letters_expired + coalesce((letters_gone ->> o.partition::text)::bigint, 0)
         WHERE o.topic = target.topic;
     END IF;
 
     EXECUTE format('DELETE FROM %I.%I WHERE received_at < $1', target.schema_name, 'ids_' || target.relation)
     USING now() - target.dedupe_window;
     DELETE FROM argus.outbox o WHERE o.topic = target.topic AND o.created_at < now() - interval '65 minutes';
-    RETURN (SELECT coalesce(sum(value::bigint), 0) FROM jsonb_each_text(expired));
+    RETURN (SELECT coalesce(sum(value::bigint), 0) FROM jsonb_each_text(rows_gone));
 END
 $$;

@@ -1,0 +1,172 @@
+"""Several processes at once: who waits for whom, and that nobody waits for ever."""
+
+import asyncio
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from tests.integration.db.support import (
+    Connect,
+    Event,
+    Pipeline,
+    Slice,
+    audit,
+    count,
+    ensure,
+    ledger,
+    new_pipeline,
+    sibling,
+    stage,
+    staging,
+    store,
+    store_staged,
+)
+
+
+async def test_of_two_owners_of_a_partition_one_stores(
+    admin: asyncpg.Connection, connect_as: Connect, pipeline: Pipeline
+) -> None:
+    part = Slice(pipeline.topic, 0, 0, [Event(), Event(by_id=True)])
+    owners = [await staging(connect_as) for _ in range(4)]
+    outcomes = await asyncio.gather(*(store(one, part) for one in owners), return_exceptions=True)
+    refusals = [o for o in outcomes if isinstance(o, asyncpg.PostgresError)]
+    assert [error.sqlstate for error in refusals] == ["AR001"] * 3
+    assert await count(admin, pipeline.events) == 2
+    assert (await audit(admin, pipeline))["balanced"]
+
+
+async def test_a_process_that_froze_before_its_call_is_fenced_when_it_wakes(
+    admin: asyncpg.Connection, connect_as: Connect, pipeline: Pipeline
+) -> None:
+    frozen, successor = await staging(connect_as), await staging(connect_as)
+    events = [Event() for _ in range(10)]
+    late = [Slice(pipeline.topic, 0, 0, events[:7])]
+    await stage(frozen, late)
+    await store(successor, Slice(pipeline.topic, 0, 0, events))
+    with pytest.raises(asyncpg.PostgresError) as caught:
+        await store_staged(frozen, late)
+    assert caught.value.sqlstate == "AR001"
+    assert (await ledger(admin, pipeline))["next_offset"] == 10
+    assert await count(admin, pipeline.events) == 10
+
+
+async def test_a_process_frozen_while_it_stages_blocks_nobody(
+    admin: asyncpg.Connection, connect_as: Connect, pipeline: Pipeline
+) -> None:
+    frozen = await staging(connect_as)
+    transaction = frozen.transaction()
+    await transaction.start()
+    await stage(frozen, [Slice(pipeline.topic, 0, 0, [Event()])])
+
+    await admin.execute("SET lock_timeout = '2s'")
+    other = await staging(connect_as)
+    await other.execute("SET lock_timeout = '2s'")
+    await store(other, Slice(pipeline.topic, 0, 0, [Event()]))
+    await ensure(admin, replace(pipeline, chunk_interval=timedelta(hours=1)))
+    await admin.execute("SELECT argus.expire($1)", pipeline.uid)
+    await admin.execute("SELECT argus.drop_pipeline($1)", pipeline.uid)
+    await transaction.rollback()
+
+
+async def test_partitions_with_the_same_events_and_names_never_deadlock(
+    admin: asyncpg.Connection, connect_as: Connect
+) -> None:
+    pipelines = [new_pipeline()]
+    pipelines.append(sibling(pipelines[0], "api"))
+    for one in pipelines:
+        await ensure(admin, one)
+    shared = [
+        Event(event=f"name-{n % 7}", by_id=n % 3 == 0, value=float(n), received_at=Event().time)
+        for n in range(60)
+    ]
+
+    async def worker(partition: int) -> None:
+        connection = await staging(connect_as)
+        order = random.Random(partition)
+        for round_ in range(15):
+            parts = [
+                Slice(one.topic, partition, round_ * 20, order.sample(shared, 20))
+                for one in pipelines
+            ]
+            order.shuffle(parts)
+            await store(connection, *parts)
+
+    await asyncio.gather(*(worker(partition) for partition in range(4)))
+    for one in pipelines:
+        row = await audit(admin, one)
+        assert row["balanced"]
+        assert row["rows"] <= len(shared)
+        assert await admin.fetchval(f"SELECT sum(count) FROM {one.rollup}") == row["rows"]
+
+
+async def test_batches_and_retention_at_once_stay_balanced(
+    admin: asyncpg.Connection, connect_as: Connect
+) -> None:
+    short = new_pipeline(chunk_interval=timedelta(hours=1), retention=timedelta(hours=6))
+    await ensure(admin, short)
+    await admin.execute("SET deadlock_timeout = '10ms'")
+    running = True
+
+    async def worker(partition: int) -> None:
+        connection = await staging(connect_as)
+        order = random.Random(partition)
+        for round_ in range(20):
+            events = [
+                Event(time=Event().time - timedelta(minutes=order.choice([0, 200, 300, 500, 900])))
+                for _ in range(10)
+            ]
+            await persist(connection, Slice(short.topic, partition, round_ * 10, events))
+
+    async def persist(connection: asyncpg.Connection, part: Slice) -> None:
+        """Retries as the stream does; a chunk may go while a row that old is on its way to it."""
+        while True:
+            try:
+                await store(connection, part)
+                return
+            except (asyncpg.DeadlockDetectedError, asyncpg.InternalServerError):
+                await connection.execute("SELECT argus.create_staging()")
+
+    async def retention() -> None:
+        while running:
+            try:
+                await admin.execute("SELECT argus.expire($1)", short.uid)
+            except asyncpg.DeadlockDetectedError:
+                continue
+
+    expiring = asyncio.create_task(retention())
+    await asyncio.gather(*(worker(partition) for partition in range(3)))
+    running = False
+    await expiring
+    dropped = await admin.fetchval("SELECT argus.expire($1)", short.uid)
+    assert dropped is not None
+    row = await audit(admin, short)
+    assert row["balanced"]
+    assert row["expired"] > 0
+
+
+async def test_a_log_end_sampled_meanwhile_changes_no_term(
+    admin: asyncpg.Connection, connect_as: Connect, pipeline: Pipeline
+) -> None:
+    sampler, connection = await connect_as("argus_stream"), await staging(connect_as)
+    partitions = list(range(pipeline.partitions))
+
+    async def sample() -> None:
+        for n in range(100):
+            ends = [1000 + n] * len(partitions)
+            order = random.Random(n).sample(partitions, len(partitions))
+            await sampler.execute(
+                "SELECT argus.sample_log_end($1, $2, $3)", [pipeline.topic] * 4, order, ends
+            )
+
+    async def batches() -> None:
+        for n in range(50):
+            parts = [Slice(pipeline.topic, p, n, [Event()]) for p in reversed(partitions)]
+            await store(connection, *parts)
+
+    await asyncio.gather(sample(), batches())
+    row = await ledger(admin, pipeline, 3)
+    assert (row["stored"], row["log_end"], row["in_flight"]) == (50, 1099, 1049)
+    assert not row["balanced"]
