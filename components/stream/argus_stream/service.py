@@ -125,6 +125,11 @@ class Service:
         """The partitions that this process reads now."""
         return self._partitions.held().keys()
 
+    @property
+    def states(self) -> Mapping[str, int]:
+        """How many of this process's partitions are open, waiting, stopped."""
+        return self._partitions.count()
+
     def ready(self) -> str | None:
         """What is missing before records flow, in words."""
         if self._registry.snapshot is None:
@@ -134,14 +139,15 @@ class Service:
         return None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Streams until `stop` is set, then finishes what it holds."""
+        """Streams until `stop` is set, then finishes what it holds; serves the ops port."""
+        async with ops.serve(self._settings.ops, live=self._watch.stuck, ready=self.ready):
+            await self.stream(stop)
+
+    async def stream(self, stop: asyncio.Event) -> None:
+        """What `run` does, without the ops port."""
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(
-                ops.serve(self._settings.ops, live=self._watch.stuck, ready=self.ready)
-            )
-            if not await self._startup(stack, stop):
-                return
-            await self._main_loop(stop)
+            if await self._startup(stack, stop):
+                await self._main_loop(stop)
 
     async def _startup(self, stack: AsyncExitStack, stop: asyncio.Event) -> bool:
         """Connects what has to be connected; whether it came to that before `stop`."""

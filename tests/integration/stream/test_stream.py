@@ -31,7 +31,10 @@ async def test_stores_counts_and_commits_events(world: World) -> None:
 async def test_every_column_is_stored_as_it_was_sent(world: World) -> None:
     pipeline = await world.add_pipeline("web")
     now = micros()
-    body = b'{"event":"caf\xc3\xa9 \\u00fc","distinct_id":"d","session_id":"s","value":-2.5e3,"properties":{"a":[1,"\\\\u0000"]}}'
+    body = (
+        b'{"event":"caf\xc3\xa9 \\u00fc","distinct_id":"d","session_id":"s","value":-2.5e3,'
+        b'"properties":{"a":[1,"\\\\u0000"]}}'
+    )
     value = b'{"v":1,"id":"%b","time":%d,"received":%d,"event":%b}' % (
         ID.upper().encode(),
         now - 5_000_000,

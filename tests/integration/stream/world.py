@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -114,7 +114,7 @@ class World:
         """Makes the tenant and its registry."""
         self._pool = await asyncpg.create_pool(self.database, min_size=1, max_size=3)
         await self.producer.start()
-        await self._create_topic(self.registry_topic, 1, {"cleanup.policy": "compact"})
+        await self.create_topic(self.registry_topic, 1, {"cleanup.policy": "compact"})
         await self.sql.execute(
             "SELECT argus.ensure_tenant($1, $2, 'shop', $3)",
             self.tenant,
@@ -137,7 +137,8 @@ class World:
         finally:
             await admin.close()
 
-    async def _create_topic(self, name: str, partitions: int, configs: dict[str, str]) -> None:
+    async def create_topic(self, name: str, partitions: int, configs: dict[str, str]) -> None:
+        """A topic that is removed with the world."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
@@ -175,16 +176,16 @@ class World:
             timedelta(seconds=window + DAY),
             timedelta(seconds=DAY),
         )
-        await self._create_topic(topic, partitions, {})
-        await self._create_topic(pipeline.dead_letter_topic, 1, {})
+        await self.create_topic(topic, partitions, {})
+        await self.create_topic(pipeline.dead_letter_topic, 1, {})
         self.pipelines[name] = pipeline
         await self.publish()
         return pipeline
 
-    async def publish(self) -> None:
-        """Writes the registry as it should be now."""
-        self.revision += 1
-        document = TenantDocument(
+    @property
+    def document(self) -> TenantDocument:
+        """The tenant as the registry has it."""
+        return TenantDocument(
             self.tenant,
             self.namespace,
             "shop",
@@ -192,9 +193,18 @@ class World:
             LIMITS,
             pipelines=tuple(self.pipelines.values()),
         )
+
+    @staticmethod
+    def nowhere() -> RedisSettings:
+        """A Redis that is not there."""
+        return RedisSettings(url="redis://127.0.0.1:1/0", timeout=0.2)
+
+    async def publish(self) -> None:
+        """Writes the registry as it should be now."""
+        self.revision += 1
         topic = self.registry_topic
         await self.producer.send_and_wait(
-            topic, registry.encode(document), key=self.tenant.encode()
+            topic, registry.encode(self.document), key=self.tenant.encode()
         )
         marker = registry.encode(Marker(self.revision, 1))
         await self.producer.send_and_wait(topic, marker, key=registry.MARKER_KEY.encode())
@@ -250,7 +260,7 @@ class World:
 
     async def killed(self, after: float) -> None:
         """Runs a stream and cancels it in the middle of whatever it does."""
-        running = asyncio.create_task(Service(self.settings()).run(asyncio.Event()))
+        running = asyncio.create_task(Service(self.settings()).stream(asyncio.Event()))
         await asyncio.sleep(after)
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -278,7 +288,7 @@ class World:
         return await self.ledger(pipeline)
 
     async def check_audit(self, pipeline: Pipeline) -> None:
-        """Ledger and audit, as people see them: strangers' records are skipped, all else is ours."""
+        """Ledger and audit, as people see them, have nothing open and nothing unexplained."""
         row = await self.sql.fetchrow(
             "SELECT * FROM argus.audit WHERE namespace = $1 AND pipeline = $2",
             self.namespace,
@@ -286,7 +296,9 @@ class World:
         )
         assert row is not None
         assert row["balanced"], dict(row)
-        ledgers = await self.sql.fetch("SELECT * FROM argus.ledger WHERE topic = $1", pipeline.topic)
+        ledgers = await self.sql.fetch(
+            "SELECT * FROM argus.ledger WHERE topic = $1", pipeline.topic
+        )
         for ledger in ledgers:
             assert ledger["in_flight"] == 0, dict(ledger)
             assert ledger["balanced"] == (ledger["skipped"] == 0), dict(ledger)
@@ -294,7 +306,8 @@ class World:
     async def rows(self, pipeline: Pipeline) -> list[asyncpg.Record]:
         """All rows of the hypertable."""
         return await self.sql.fetch(
-            f"SELECT * FROM {pipeline.schema}.{pipeline.table} ORDER BY source_partition, source_offset"
+            f"SELECT * FROM {pipeline.schema}.{pipeline.table} "
+            "ORDER BY source_partition, source_offset"
         )
 
     async def letters(self, pipeline: Pipeline) -> list[ConsumerRecord]:
@@ -319,7 +332,7 @@ class World:
         total: Counter[str] = Counter()
         async for key in self.redis.scan_iter(pattern, count=10_000):
             for name, count in (await self.redis.hgetall(key)).items():
-                total[name.decode()] += int(count)
+                total[cast("bytes", name).decode()] += int(count)
         return total
 
     async def counted(self, pipeline: Pipeline, within: float = 15) -> None:
