@@ -1,14 +1,67 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
 
-.PHONY: help
+# The cluster to work on, its host ports (127.0.0.1) and whether images are pulled or built; empty means the default.
+export CLUSTER ARGUS_HTTP_PORT ARGUS_POSTGRES_PORT ARGUS_REDIS_PORT ARGUS_KAFKA_PORT ARGUS_IMAGES
+
+STAGES := lint types layers unit chart integration e2e
+
+.PHONY: help up down env demo status logs clean sync lock engines engines-down test test-full $(STAGES)
+
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  Variables: CLUSTER=argus, ARGUS_HTTP_PORT=8080, ARGUS_POSTGRES_PORT=5432, ARGUS_REDIS_PORT=6379,"
+	@echo "  ARGUS_KAFKA_PORT=9094 (ten thousand above for another CLUSTER), ARGUS_IMAGES=pull|build (found out)."
 
-.PHONY: engines engines-down
-engines: ## Kafka, Valkey and TimescaleDB as containers for the integration tests (127.0.0.1:29092, 26379, 25432)
+up: ## everything on a kind cluster, and a demonstration: 20 min from nothing, 1 min again
+	@hack/up.sh
+
+down: ## remove all that `make up` made, but for caches
+	@hack/down.sh
+
+env: ## print export lines for a shell: eval "$(make -s env)"
+	@hack/env.sh
+
+demo: ## send 20 seconds of traffic and balance the ledger; OPTIONS="--seconds 60 --rate 1000"
+	@hack/demo.sh $(OPTIONS)
+
+status: ## pods, tenants, pipelines, and the memory of it all
+	@hack/status.sh
+
+logs: ## follow operator, ingest and stream; OF=kafka, OF=postgres, ... for one
+	@hack/logs.sh $(OF)
+
+test: ## every check, on engines and a cluster of their own (argus-test): 40 min from nothing, 15 again
+	@hack/test.sh $(STAGES)
+
+test-full: ## the same, and that a second `make up` changes nothing and `make down` leaves nothing
+	@hack/test.sh $(STAGES) again
+
+lint: ## formats and linters: Python, shell, YAML
+types: ## mypy --strict
+layers: ## who may import whom
+unit: ## tests/unit
+chart: ## the chart: lint, values, rendered manifests
+integration: ## tests/integration, on real engines
+e2e: ## tests/e2e, on a cluster of its own
+$(STAGES):
+	@hack/test.sh $@
+
+sync: ## make .venv what requirements/dev.txt pins
+	@hack/sync.sh
+
+lock: ## resolve requirements/*.txt anew; OPTIONS=--upgrade for the newest
+	@hack/lock.sh $(OPTIONS)
+
+engines: ## Kafka, Valkey and TimescaleDB for the integration tests (127.0.0.1:29092, 26379, 25432)
+	@hack/docker.sh
 	@hack/engines.sh up
 
 engines-down: ## remove them
 	@hack/engines.sh down
+
+clean: ## remove caches, images and .venv too
+	@hack/clean.sh

@@ -71,7 +71,7 @@ up() {
 }
 
 # References as containerd writes them have a registry and a domain.
-in_node() { docker exec "$NODE" ctr -n k8s.io images list -q | grep -Fxq "docker.io/$1"; }
+in_node() { docker exec "$NODE" ctr -n k8s.io images list -q | grep -Fx "docker.io/$1" >/dev/null; }
 
 load() {
   local image missing=()

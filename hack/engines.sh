@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Kafka, Valkey and PostgreSQL with TimescaleDB as plain containers on 127.0.0.1, for tests/integration. They are the
-# images that the cluster runs, with passwords and ports of their own. Usage: engines.sh up|down|status.
+# images that the cluster runs, with passwords and ports of their own. Usage:
+#   engines.sh up|down|status
+#   engines.sh running         whether all three run
 #   Kafka       127.0.0.1:29092  PLAINTEXT
 #   Valkey      127.0.0.1:26379  password argus-test
 #   PostgreSQL  127.0.0.1:25432  user argus, password argus-test, database argus
@@ -76,9 +78,9 @@ await() {
 }
 
 up() {
-  local images
-  mapfile -t images < <("$ROOT/hack/images.sh" --print kafka valkey timescaledb)
-  ((${#images[@]} == 3)) || die "the engine images are not there"
+  local printed images
+  printed=$("$ROOT/hack/images.sh" --print kafka valkey timescaledb)
+  mapfile -t images <<<"$printed"
   start_kafka "${images[0]}"
   start_valkey "${images[1]}"
   start_postgres "${images[2]}"
@@ -91,9 +93,12 @@ status() {
   docker ps -a --filter 'name=^argus-test-(kafka|valkey|postgres)$' --format 'table {{.Names}}\t{{.Image}}\t{{.Status}}'
 }
 
+running() { (($(docker ps -q --filter 'name=^argus-test-(kafka|valkey|postgres)$' | wc -l) == 3)); }
+
 case ${1:-} in
   up) up ;;
   down) docker rm -fv "$KAFKA" "$VALKEY" "$POSTGRES" >/dev/null 2>&1 || true ;;
   status) status ;;
-  *) die "usage: engines.sh up|down|status" ;;
+  running) running ;;
+  *) die "usage: engines.sh up|down|status|running" ;;
 esac

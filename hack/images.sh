@@ -40,15 +40,9 @@ build() {
   reference=$tag-${id:0:12}
   docker tag "$tag" "$reference"
   for stale in $(docker image ls --format '{{.Repository}}:{{.Tag}}' --filter "reference=$tag-*"); do
-    [[ $stale == "$reference" ]] || docker image rm "$stale" >/dev/null || say "$stale is still in use; kept"
+    [[ $stale == "$reference" ]] || docker image rm "$stale" >/dev/null 2>&1 || true # a container may still use it
   done
   echo "$reference"
-}
-
-# pull REFERENCE: makes sure of it and prints it.
-pull() {
-  docker image inspect "$1" >/dev/null 2>&1 || docker pull --quiet "$1" >&2
-  echo "$1"
 }
 
 # Prints the directory of Kafka's jars, as Maven resolves them for the image's pom.
@@ -66,10 +60,16 @@ kafka_libs() {
   echo "$libs"
 }
 
+# The reference that the chart pulls, by its key under `images` in values.yaml.
+chart_image() { sed -nE "/^images:/,/^[^ ]/s/^  $1: *([^ ]+).*/\1/p" "$ROOT/charts/argus/values.yaml"; }
+
+# engine NAME VERSION [CHART_KEY]
 engine() {
-  local name=$1 version=$2 pulled=$3 context libs
+  local name=$1 version=$2 key=${3:-$1} context libs reference
   if [[ $ARGUS_IMAGES == pull ]]; then
-    pull "$pulled"
+    reference=$(chart_image "$key")
+    docker image inspect "$reference" >/dev/null 2>&1 || docker pull --quiet "$reference" >&2
+    echo "$reference"
     return
   fi
   context=$scratch/$name
@@ -85,12 +85,12 @@ engine() {
 image() {
   case $1 in
     app) build "argus/app:$APP_VERSION" "$ROOT/hack/images/app/Dockerfile" "$ROOT" bookworm ;;
-    kafka) engine kafka "$KAFKA_VERSION" "$KAFKA_IMAGE_PULLED" ;;
-    valkey) engine valkey "$VALKEY_VERSION" "$VALKEY_IMAGE_PULLED" ;;
-    timescaledb) engine timescaledb "$TIMESCALEDB_VERSION" "$TIMESCALEDB_IMAGE_PULLED" ;;
+    kafka) engine kafka "$KAFKA_VERSION" ;;
+    valkey) engine valkey "$VALKEY_VERSION" ;;
+    timescaledb) engine timescaledb "$TIMESCALEDB_VERSION" postgres ;;
     node)
       if [[ $ARGUS_IMAGES == pull ]]; then
-        pull "$NODE_IMAGE_PULLED"
+        echo "$NODE_IMAGE_PULLED" # kind pulls it
       else
         "$ROOT/hack/images/node/build.sh" >&2
         echo "$NODE_IMAGE_BUILT"

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # Sourced by every script in hack/: where things are, what is pinned, and the helpers that more than one script needs.
 # It must stay free of side effects but for the variables it sets.
 set -euo pipefail
@@ -19,6 +19,18 @@ die() {
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }
+
+# The Python that the project is developed and run with; its lock files are resolved for 3.11.
+python() {
+  local name
+  for name in python3.11 python3.12 python3.13 python3; do
+    if have "$name" && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$name"
+      return
+    fi
+  done
+  die "Python 3.11 or later is needed, and none is on the PATH"
+}
 
 # wait_for SECONDS COMMAND...: runs the command every half second until it succeeds.
 wait_for() {
@@ -58,7 +70,6 @@ need_packages() {
 
 # Whether this host's root holds the capability of that number (linux/capability.h).
 has_capability() { (((0x$(awk '/^CapBnd/{print $2}' /proc/self/status) >> $1) & 1)); }
-# shellcheck disable=SC2034 # by the scripts that source this
 CAP_SYS_RESOURCE=24
 
 # Sets and exports ARGUS_IMAGES: `pull` where the node image is here or can be pulled, else `build`.
@@ -100,18 +111,23 @@ tool_directory() {
   esac
 }
 
+CALLER_PATH=$PATH
 for tool in kind helm kubectl helm-unittest kubectl-validate; do
   PATH=$(tool_directory "$tool"):$PATH
 done
 export PATH
 
-# The cluster that is meant. Another one beside it needs other ports.
+# The cluster that is meant: `argus` at the well-known ports, another beside it ten thousand above.
 CLUSTER=${CLUSTER:-argus}
-ARGUS_HTTP_PORT=${ARGUS_HTTP_PORT:-8080}
-ARGUS_POSTGRES_PORT=${ARGUS_POSTGRES_PORT:-5432}
-ARGUS_REDIS_PORT=${ARGUS_REDIS_PORT:-6379}
-ARGUS_KAFKA_PORT=${ARGUS_KAFKA_PORT:-9094}
-# shellcheck disable=SC2034
+[[ $CLUSTER == argus ]] && above=0 || above=10000
+ARGUS_HTTP_PORT=${ARGUS_HTTP_PORT:-$((above + 8080))}
+ARGUS_POSTGRES_PORT=${ARGUS_POSTGRES_PORT:-$((above + 5432))}
+ARGUS_REDIS_PORT=${ARGUS_REDIS_PORT:-$((above + 6379))}
+ARGUS_KAFKA_PORT=${ARGUS_KAFKA_PORT:-$((above + 9094))}
 NODE=$CLUSTER-control-plane
+# The tenant and the pipeline of examples/demo.yaml.
+DEMO_NAMESPACE=argus-demo
+DEMO_TENANT=shop
+DEMO_PIPELINE=web
 # A file of its own: ~/.kube/config stays as it is.
 export KUBECONFIG=$STATE/$CLUSTER.kubeconfig

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# The stages of `make test`, each timed. Usage: test.sh STAGE..., in the order given; the first failure ends it.
+# Whatever a stage started is removed at the end, however it ends, but for what ran before: KEEP=1 keeps it for a look.
+# A running cluster `argus` is not touched: the end-to-end tests have `argus-test`, made from this tree.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+cd "$ROOT"
+export CLUSTER=argus-test
+unset KUBECONFIG ARGUS_HTTP_PORT ARGUS_POSTGRES_PORT ARGUS_REDIS_PORT ARGUS_KAFKA_PORT
+bin=$ROOT/.venv/bin
+
+report=()
+started=()
+
+# Runs first whichever of them needs it, so that each stage also stands alone.
+environment() { hack/sync.sh; }
+
+lint() {
+  "$bin/ruff" format --check .
+  "$bin/ruff" check .
+  git ls-files -z '*.sh' .ci/run | xargs -0 "$bin/shellcheck"
+  "$bin/yamllint" --strict .
+}
+
+types() { "$bin/mypy" components operator tests hack/runc_current_caps.py; }
+
+layers() { "$bin/lint-imports"; }
+
+unit() { "$bin/pytest" -q tests/unit; }
+
+chart() {
+  hack/docker.sh # tools.sh asks it whether images, and so tools, come from outside
+  hack/tools.sh helm kubectl helm-unittest kubectl-validate
+  "$bin/pytest" -q tests/chart
+}
+
+integration() {
+  hack/docker.sh
+  if ! hack/engines.sh running; then
+    started+=("hack/engines.sh down")
+    hack/engines.sh up
+  fi
+  "$bin/pytest" -q tests/integration
+}
+
+e2e() {
+  local exports
+  started+=("hack/cluster.sh down")
+  hack/up.sh
+  exports=$(hack/env.sh)
+  (eval "$exports" && "$bin/pytest" -q tests/e2e)
+}
+
+# A second `make up` changes nothing and takes seconds: no pod is replaced or restarted.
+again() {
+  local before after
+  pods() { kubectl --kubeconfig "$STATE/$CLUSTER.kubeconfig" -n argus get pods -o 'jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[*].restartCount}{"\n"}{end}' | sort; }
+  started+=("hack/cluster.sh down")
+  hack/up.sh
+  before=$(pods)
+  hack/up.sh
+  after=$(pods)
+  [[ $before == "$after" ]] || die "a second run replaced or restarted pods: $(diff <(echo "$before") <(echo "$after"))"
+  hack/down.sh
+  [[ -z $(docker ps -aq --filter "name=^$CLUSTER-control-plane") ]] || die "down.sh left the cluster"
+}
+
+finish() {
+  local status=$? command
+  if [[ -n ${KEEP:-} ]]; then
+    ((${#started[@]} == 0)) || say "kept; to remove it: CLUSTER=$CLUSTER ${started[*]}"
+  else
+    for command in "${started[@]}"; do $command || status=1; done
+  fi
+  if ((${#report[@]})); then
+    printf '\n%-14s %6s\n' stage minutes
+    printf '%s\n' "${report[@]}"
+    printf '%-14s %6s\n' total "$(minutes "$SECONDS")"
+  fi
+  ((status == 0)) || say "FAILED${running:+ in $running}"
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+minutes() { awk -v seconds="$1" 'BEGIN {printf "%.1f", seconds / 60}'; }
+
+(($#)) || die "which stages? (environment lint types layers unit chart integration e2e again)"
+running=environment
+environment
+for running in "$@"; do
+  case $running in
+    environment | lint | types | layers | unit | chart | integration | e2e | again) ;;
+    *) die "no stage is named '$running'" ;;
+  esac
+  step "$running"
+  start=$SECONDS
+  "$running"
+  report+=("$(printf '%-14s %6s' "$running" "$(minutes $((SECONDS - start)))")")
+  say "$running: $(minutes $((SECONDS - start))) min"
+done
+running=
