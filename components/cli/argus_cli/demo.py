@@ -28,7 +28,7 @@ from argus_cli.client import Client
 from argus_cli.database import Database, Received
 from argus_cli.errors import UnknownError, UnreachableError
 from argus_cli.hints import hints
-from argus_cli.ledger import Line, Totals, Verdict, total
+from argus_cli.ledger import Line, Totals, Verdict, judge, total
 from argus_cli.live import Live
 from argus_cli.log import Log
 from argus_cli.outcome import Outcome
@@ -107,18 +107,19 @@ class Demo:
         """Prints a line a second, for ever."""
         for second in itertools.count(1):
             await asyncio.sleep(1)
-            moved = total(await self.lines()) - before
-            self.console.print(self._progress(second, moved, await self._counted()))
+            now = total(await self.lines())
+            self.console.print(self._progress(second, now, before, await self._counted()))
 
     async def _counted(self) -> int:
         seconds = range(floor(self.started.timestamp()), floor(time.time()) + 1)
         return sum((await self.live.counted(self.tenant.id, self.pipelines, seconds)).values())
 
-    def _progress(self, second: int, moved: Totals, counted: int) -> str:
+    def _progress(self, second: int, now: Totals, before: Totals, counted: int) -> str:
+        moved = now - before
         return (
             f"{second:4} s   accepted {self.tally.accepted:7,}   stored {moved.stored:7,}"
             f"   dead-lettered {moved.dead_lettered:3,}   duplicate {moved.duplicate:4,}"
-            f"   counted live {counted:7,}   in flight {moved.in_flight:5,}"
+            f"   counted live {counted:7,}   in flight {now.in_flight:5,}"
         )
 
     async def outcome(self, moved: Totals) -> Outcome:
@@ -239,8 +240,11 @@ def _report(console: Console, outcome: Outcome, lines: list[Line], audited: list
     for one in audited:
         console.print()
         console.print(books_table(one))
-    sound = all(check.holds for check in outcome.checks())
-    sound = sound and all(one.verdict is not Verdict.UNBALANCED for one in audited)
+    sound = (
+        all(check.holds for check in outcome.checks())
+        and judge(line.verdict for line in lines) is Verdict.BALANCED
+        and judge(one.verdict for one in audited) is not Verdict.UNBALANCED
+    )
     verdict = Verdict.BALANCED if sound else Verdict.UNBALANCED
     console.print(f"\nThe ledger is {styled(verdict)}.")
     return sound

@@ -83,7 +83,10 @@ def judge(verdicts: Iterable[Verdict]) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over partitions; a difference of two is what happened in between."""
+    """Sums over partitions; a difference of two is what happened in between.
+
+    A difference's `in_flight` is negative where the log was further from being read before.
+    """
 
     records: int = 0
     stored: int = 0
@@ -101,8 +104,13 @@ class Totals:
             dead_lettered=self.dead_lettered - before.dead_lettered,
             skipped=self.skipped - before.skipped,
             lost=self.lost - before.lost,
-            in_flight=self.in_flight,
+            in_flight=self.in_flight - before.in_flight,
         )
+
+    @property
+    def read(self) -> int:
+        """How many records were settled, by offsets."""
+        return self.records - self.in_flight
 
 
 def total(lines: Iterable[Line]) -> Totals:

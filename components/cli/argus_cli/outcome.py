@@ -61,7 +61,7 @@ class Outcome:
 
     def _settled(self) -> Check:
         settled = self.moved.stored + self.moved.duplicate + self.moved.dead_lettered
-        return Check("records = stored + duplicate + dead-lettered", self.moved.records, settled)
+        return Check("records read = stored + duplicate + dead-lettered", self.moved.read, settled)
 
     def _duplicates(self) -> Check:
         return Check(

@@ -69,3 +69,4 @@ def test_a_difference_of_totals_is_what_happened_in_between() -> None:
     assert moved == Totals(
         records=10, stored=2, duplicate=1, dead_lettered=1, skipped=0, lost=0, in_flight=6
     )
+    assert moved.read == 4

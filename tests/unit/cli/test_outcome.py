@@ -45,7 +45,7 @@ def test_a_run_that_agrees_everywhere_holds() -> None:
         ),
         (
             {"moved": replace(OUTCOME.moved, stored=9)},
-            "records = stored + duplicate + dead-lettered",
+            "records read = stored + duplicate + dead-lettered",
         ),
         (
             {"moved": replace(OUTCOME.moved, stored=11, duplicate=1)},
@@ -65,6 +65,12 @@ def test_other_senders_do_not_unbalance_a_run() -> None:
 
     assert failed(outcome) == []
     assert any("100 more" in check.note for check in outcome.checks())
+
+
+def test_what_was_in_flight_before_is_settled_by_others() -> None:
+    moved = replace(OUTCOME.moved, stored=13, in_flight=-3)
+
+    assert failed(replace(OUTCOME, moved=moved)) == []
 
 
 def test_a_request_that_was_never_acknowledged_fails_the_run_and_says_why() -> None:
