@@ -19,7 +19,7 @@ BEGIN
         event         text        NOT NULL CHECK (octet_length(event) BETWEEN 1 AND 1000),
         distinct_id   text,
         session_id    text,
-        value         float8,
+        value         float8 CHECK (value > '-Infinity' AND value < 'Infinity'), -- NaN is above both
         properties    jsonb
     );
     PERFORM argus.require_own_staging();
