@@ -34,6 +34,7 @@ REFUSED = {
     "a tier without a limit by address": ("tiers.standard.perIP=null", r"tiers.standard.*perIP"),
     "a tier whose name no tenant can have": ("tiers.Gold.limitServerKeysByIP=true", r"tiers.*Gold"),
     "no tier": ("tiers=null", r"tiers"),
+    "more in-sync replicas than there are": ("kafka.minInsync=4", r"kafka.minInsync is 4"),
 }
 
 

@@ -1,5 +1,7 @@
+{{/* What every name begins with; short enough that the longest name made of it is a DNS label. */}}
 {{- define "argus.fullname" -}}
-{{- if contains "argus" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-argus{{ end }}
+{{- $name := ternary .Release.Name (printf "%s-argus" .Release.Name) (contains "argus" .Release.Name) -}}
+{{ $name | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
 {{/* Labels that never change over a resource's life. Argument: (list $ component). */}}
