@@ -1,3 +1,4 @@
+#!/bin/sh
 # Formats the volume's storage once, then runs the broker: the same for apache/kafka and for the
 # image that hack/images/kafka builds.
 set -eu

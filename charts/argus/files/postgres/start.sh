@@ -1,3 +1,4 @@
+#!/bin/sh
 # Makes the database cluster once, whole or not at all, then runs the server: the same for
 # timescale/timescaledb and for the image that hack/images/timescaledb builds.
 set -eu
