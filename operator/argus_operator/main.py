@@ -5,6 +5,7 @@ API server does so in a task of its own and is tried again for as long as it tak
 """
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import AsyncIterator
@@ -16,8 +17,10 @@ from argus_runtime import database as runtime_database
 from argus_runtime import kafka as runtime_kafka
 from argus_runtime import lifecycle, logs, ops
 from argus_runtime import redis as runtime_redis
+from pydantic import ValidationError
 
 from argus_operator import watch
+from argus_operator.adapters import kubernetes
 from argus_operator.adapters.counters import Counters
 from argus_operator.adapters.kafka import KafkaAdmin
 from argus_operator.adapters.kubernetes import Kubernetes
@@ -39,6 +42,7 @@ logger = logging.getLogger(__name__)
 COMPONENT = "operator"
 _APPLICATION = "argus-operator"
 _RETRY_S = 3.0
+_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +108,35 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> tuple[Controller
     return controller, resync
 
 
-async def prepare_database(database: Database, settings: OperatorSettings) -> None:
-    """Migrates and gives the roles their passwords; tried again until the database is there."""
+async def prepare_database(
+    database: Database, settings: OperatorSettings, tried: asyncio.Event
+) -> None:
+    """Migrates and gives the roles their passwords; tried again until the database is there.
+
+    Sets `tried` after the first attempt.
+    """
     passwords = (settings.stream_password, settings.reader_password)
     while True:
         try:
             await database.prepare(*(password.get_secret_value() for password in passwords))
         except OperatorError as error:
             logger.warning("migrations", extra={"reason": error.message})
+            tried.set()
             await asyncio.sleep(_RETRY_S)
         else:
+            tried.set()
             return
+
+
+async def control(controller: Controller, tried: asyncio.Event) -> None:
+    """Reconciles once the database has been tried, so that a start flips no condition in vain.
+
+    It waits for it only so long: keys and revocations need no database.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE_S):
+            await tried.wait()
+    await controller.run()
 
 
 async def prepare_kafka(kafka: KafkaAdmin) -> None:
@@ -147,13 +169,18 @@ async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
             return None
 
         async def work() -> None:
+            tried = asyncio.Event()
             async with asyncio.TaskGroup() as group:
-                group.create_task(prepare_database(adapters.database, settings), name="migrations")
+                group.create_task(
+                    prepare_database(adapters.database, settings, tried), name="migrations"
+                )
                 group.create_task(prepare_kafka(adapters.kafka), name="kafka")
-                group.create_task(controller.run(), name="controller")
+                group.create_task(control(controller, tried), name="controller")
                 group.create_task(resync.run(), name="resync")
                 group.create_task(resync.expire(), name="expire")
-                group.create_task(watch.watch(controller.wake, watching, stop), name="watch")
+                group.create_task(
+                    watch.watch(kubernetes.connect, controller.wake, watching, stop), name="watch"
+                )
 
         async with ops.serve(settings.ops, live=resync.stalled, ready=ready):
             await lifecycle.until(stop, work())
@@ -165,6 +192,10 @@ def _now() -> datetime:
 
 def main() -> None:
     """Entry point of `argus-operator`."""
-    settings = OperatorSettings()
+    try:
+        settings = OperatorSettings()
+    except ValidationError as error:
+        sys.exit(str(error))
     logs.configure(settings.log, COMPONENT)
+    logging.getLogger("kopf").setLevel(logging.WARNING)
     sys.exit(lifecycle.run(lambda stop: serve(settings, stop)))

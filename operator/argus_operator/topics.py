@@ -10,7 +10,7 @@ from typing import Final
 
 from argus_contract import names
 from argus_contract.names import TopicName
-from argus_contract.sizes import DEAD_LETTER_OVERHEAD, MIB, RECORD_OVERHEAD
+from argus_contract.sizes import DEAD_LETTER_OVERHEAD, MAX_EVENT, MIB, RECORD_OVERHEAD
 
 from argus_operator.errors import RefusedError
 from argus_operator.models import units
@@ -21,8 +21,8 @@ RETENTION_MS: Final = "retention.ms"
 RETENTION_BYTES: Final = "retention.bytes"
 SEGMENT_BYTES: Final = "segment.bytes"
 
-MAX_BATCH: Final = MIB + RECORD_OVERHEAD
-"""Largest record batch, in bytes: Kafka judges batches, and one record is one batch at least."""
+MAX_BATCH: Final = MAX_EVENT + RECORD_OVERHEAD
+"""Largest record batch, in bytes: Kafka judges batches, and no producer of ours makes larger ones."""
 _MAX_SEGMENT: Final = 256 * MIB
 _HOUR_MS: Final = 3_600_000
 
@@ -131,11 +131,6 @@ def plan(wanted: TopicSpec, observed: TopicState | None) -> list[Action]:
     if any(observed.configs.get(name) != value for name, value in wanted.configs.items()):
         actions.append(Configure(wanted.name, wanted.configs))
     return actions
-
-
-def demand(spec: PipelineSpec) -> int:
-    """Bytes that a pipeline's topics may come to take, of one replica."""
-    return units.size(spec.topic.retention.bytes) + units.size(spec.dead_letter.retention.bytes)
 
 
 class DiskBudget:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 SERVER_TIMEOUT_S: Final = 300
 CLIENT_TIMEOUT_S: Final = 310
 
+Connect = Callable[[], kopf.ConnectionInfo]
 Wake = Callable[[Family], None]
 
 
@@ -46,10 +47,14 @@ class Changes:
         return known != state
 
 
-def registry(wake: Wake) -> kopf.OperatorRegistry:
+def registry(connect: Connect, wake: Wake) -> kopf.OperatorRegistry:
     """kopf's handlers, which wake the family that an event concerns."""
     handlers = kopf.OperatorRegistry()
     changes = Changes()
+
+    @kopf.on.login(registry=handlers)
+    async def on_login(**_: Any) -> kopf.ConnectionInfo:
+        return connect()
 
     @kopf.on.event(GROUP, VERSION, tenant.PLURAL, registry=handlers)
     async def on_tenant(event: kopf.RawEvent, **_: Any) -> None:
@@ -83,14 +88,16 @@ def settings() -> kopf.OperatorSettings:
     return made
 
 
-async def watch(wake: Wake, ready: asyncio.Event, stop: asyncio.Event) -> None:
-    """Watches until `stop` is set; a watch that cannot go on ends it with an exception."""
+async def watch(connect: Connect, wake: Wake, ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Watches until `stop` is set, or a signal that kopf has taken over; then sets it.
+
+    A watch that cannot go on raises.
+    """
     await kopf.operator(
-        registry=registry(wake),
+        registry=registry(connect, wake),
         settings=settings(),
         clusterwide=True,
         ready_flag=ready,
         stop_flag=stop,
     )
-    if not stop.is_set():
-        stop.set()
+    stop.set()

@@ -59,13 +59,12 @@ class Removal:
         topic = names.topic(meta.namespace, meta.name, meta.uid)
         both = (topic, names.dead_letter_topic(topic))
         observed = await self._kafka.observe(both)
+        if tenant is not None and topic in observed:
+            await self._counters.drop(tenant, meta.name, topic, observed[topic].partitions)
+        await self._database.drop_pipeline(meta.uid)
         if observed:
             await self._kafka.delete(list(observed))
         self._budget.release(both)
-        await self._database.drop_pipeline(meta.uid)
-        if tenant is not None:
-            partitions = observed[topic].partitions if topic in observed else 0
-            await self._counters.drop(tenant, meta.name, topic, partitions)
         freed = units.in_words(sum(state.retention_bytes for state in observed.values()))
         return f"deletionPolicy is Delete: dropped its tables, counters and topics (up to {freed})"
 
