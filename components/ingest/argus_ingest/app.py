@@ -16,9 +16,7 @@ class App:
         self._events = events
         self._site = site
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serves one request."""
-        if scope["type"] == "http" and scope["path"] == PATH:
-            await self._events(scope, receive, send)
-        else:
-            await self._site(scope, receive, send)
+        is_hot = scope["type"] == "http" and scope["path"] == PATH
+        return (self._events if is_hot else self._site)(scope, receive, send)

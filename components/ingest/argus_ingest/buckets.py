@@ -22,7 +22,7 @@ KEY: Final = 2
 
 
 class Check(NamedTuple):
-    """What one request wants: `cost` tokens of its key's bucket, one of its address's if it has one.
+    """What one request wants: `cost` tokens of its key, one of its address if that has a bucket.
 
     The buckets' names are Redis keys; `tenant` says which names share a hash slot.
     """

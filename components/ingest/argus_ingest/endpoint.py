@@ -9,17 +9,15 @@ What a framework would do besides (limits, errors, CORS, documentation) is there
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-
-from argus_contract.registry import Pipeline
 
 from argus_ingest import answer, metrics
 from argus_ingest.address import UNKNOWN, AddressResolver
 from argus_ingest.answer import Answer, Send
 from argus_ingest.authenticate import Authenticator
-from argus_ingest.buckets import ADDRESS, KEY, UNIT
+from argus_ingest.buckets import ADDRESS, KEY, UNIT, Check, Verdict
 from argus_ingest.budget import Budget
 from argus_ingest.decode import Item, Reject, judge, judge_line, not_json
 from argus_ingest.errors import (
@@ -46,8 +44,7 @@ from argus_ingest.read import (
     Receive,
     UnreadableBodyError,
 )
-from argus_ingest.records import Record
-from argus_ingest.route import route
+from argus_ingest.route import Routing
 from argus_ingest.split import NotJsonError, split, split_lines
 from argus_ingest.tenants import KEY_POLICY, Access
 
@@ -78,22 +75,11 @@ class Request:
     """Whether the body was read to its end, so that the connection can carry another request."""
 
 
-class Turn:
-    """Tells when a large request has had its share and the loop should serve others."""
-
-    __slots__ = ("_bytes", "_items")
-
-    def __init__(self) -> None:
-        self._items = self._bytes = 0
-
-    def is_over(self, size: int) -> bool:
-        """Counts an item of `size` bytes; true when the loop should have its turn."""
-        self._items += 1
-        self._bytes += size
-        if self._items < _SLICE_ITEMS and self._bytes < _SLICE_BYTES:
-            return False
-        self._items = self._bytes = 0
-        return True
+def slices(items: int, size: int) -> Iterator[range]:
+    """Indices in portions of about a millisecond's work; `size` is that of all items, in bytes."""
+    portion = max(1, min(_SLICE_ITEMS, items * _SLICE_BYTES // max(1, size)))
+    for start in range(0, items, portion):
+        yield range(start, min(start + portion, items))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +165,7 @@ class EventsEndpoint:
         except NotJsonError as error:
             return await self._refuse(request, access, not_json(body, str(error)))
         limits = await self._limit(request, access, max(1, len(items)))
-        await self._publish(request, access, items)
+        await self._publish(request, access, items, len(body))
         rejects = [item for item in items if isinstance(item, Reject)]
         if len(rejects) == len(items):
             raise _nothing_accepted(rejects)
@@ -195,12 +181,11 @@ class EventsEndpoint:
                 f"The body has {len(raws)} events; one request may carry {limit}.",
                 members={"limit": limit},
             )
-        turn = Turn()
-        items = []
-        for index, raw in enumerate(raws):
-            items.append(judge_one(raw, index))
-            if turn.is_over(len(raw)):
+        items: list[Item] = []
+        for portion in slices(len(raws), len(body)):
+            if portion.start:
                 await asyncio.sleep(0)
+            items += [judge_one(raws[index], index) for index in portion]
         return items
 
     async def _limit(self, request: Request, access: Access, cost: int) -> list[Header]:
@@ -214,46 +199,57 @@ class EventsEndpoint:
             )
         verdict = await self._steps.limiter.check(check)
         headers = answer.limit_headers(access, verdict)
-        if not verdict.refused:
-            return headers
-        bucket = _REFUSED_BY[verdict.refused]
-        metrics.LIMITED.labels(request.tenant, bucket).inc()
-        raise RateLimitedError(
-            f"Limited by {bucket}: an API key may send {check.key_limit.rate:g} events a second, "
-            f"a client address {check.address_limit.rate:g} requests a second where it counts.",
-            retry_after=verdict.wait / UNIT,
-            headers=headers,
-            members={"bucket": bucket},
-        )
+        if verdict.refused:
+            raise _limited(check, verdict, headers, request.tenant)
+        return headers
 
-    async def _publish(self, request: Request, access: Access, items: Sequence[Item]) -> None:
+    async def _publish(
+        self, request: Request, access: Access, items: Sequence[Item], size: int
+    ) -> None:
         """route → publish; counts what Kafka then has."""
-        turn = Turn()
-        routed: list[tuple[Pipeline, Record]] = []
-        for item in items:
-            routed.append(route(access.tenant, item, request.received))
-            if turn.is_over(len(item.raw)):
-                await asyncio.sleep(0)
-        if not routed:
+        if not items:
             return
-        for pipeline in {pipeline.topic: pipeline for pipeline, _ in routed}.values():
-            await self._steps.pressure.admit(pipeline)
-        await self._steps.publisher.publish(routed)
-        for (pipeline, _), item in zip(routed, items, strict=True):
-            if isinstance(item, Reject):
-                metrics.REJECTED.labels(request.tenant, item.code).inc()
-            else:
-                metrics.events_accepted(request.tenant, pipeline.name).inc()
+        routing = Routing(access.tenant, request.received)
+        for portion in slices(len(items), size):
+            if portion.start:
+                await asyncio.sleep(0)
+            for index in portion:
+                routing.add(items[index])
+        bundles = routing.bundles.values()
+        pressure = self._steps.pressure
+        for bundle in bundles:
+            if not pressure.is_free(bundle.pipeline):
+                await pressure.admit(bundle.pipeline)
+        await self._steps.publisher.publish(bundles)
+        for bundle in bundles:
+            events = len(bundle.records) - len(bundle.rejects)
+            metrics.events_accepted(request.tenant, bundle.pipeline.name).inc(events)
+            for code in bundle.rejects:
+                metrics.REJECTED.labels(request.tenant, code).inc()
 
     async def _refuse(self, request: Request, access: Access, reject: Reject) -> Answer:
         """400, once the reject is in the log; a tenant without a default pipeline keeps none."""
         await self._limit(request, access, 1)
         if access.tenant.router.default is not None:
-            await self._publish(request, access, [reject])
+            await self._publish(request, access, [reject], len(reject.raw))
         raise MalformedBodyError(
             f"The body is not JSON: {reject.message}.",
             members={"rejected": answer.rejected_members([reject])},
         )
+
+
+def _limited(
+    check: Check, verdict: Verdict, headers: Sequence[Header], tenant: str
+) -> RateLimitedError:
+    bucket = _REFUSED_BY[verdict.refused]
+    metrics.LIMITED.labels(tenant, bucket).inc()
+    return RateLimitedError(
+        f"Limited by {bucket}: an API key may send {check.key_limit.rate:g} events a second, a "
+        f"client address {check.address_limit.rate:g} requests a second where it counts.",
+        retry_after=verdict.wait / UNIT,
+        headers=headers,
+        members={"bucket": bucket},
+    )
 
 
 def _nothing_accepted(rejects: Sequence[Reject]) -> NothingAcceptedError:

@@ -29,6 +29,7 @@ from argus_ingest.app import App
 from argus_ingest.authenticate import Authenticator
 from argus_ingest.buckets import LocalBuckets
 from argus_ingest.budget import Budget
+from argus_ingest.deadlines import Deadlines
 from argus_ingest.endpoint import EventsEndpoint, Steps
 from argus_ingest.flood import FloodGuard
 from argus_ingest.limit import Limiter
@@ -56,6 +57,7 @@ class Ingest:
         self._settings = settings
         self.directory = Directory()
         self.registry = RegistryTail(options, settings.registry_topic)
+        self.body_deadlines = Deadlines(settings.http.body_timeout)
         self.budget = Budget(settings.limits.bytes_in_flight)
         self.log = KafkaLog(
             options,
@@ -92,7 +94,7 @@ class Ingest:
                 Bucket(flood.rate, flood.burst), flood.unauthorized_cost, flood.addresses
             ),
             authenticator=Authenticator(self.directory),
-            reader=BodyReader(settings.limits, settings.http.body_timeout),
+            reader=BodyReader(settings.limits, self.body_deadlines),
             budget=self.budget,
             limiter=self.limiter,
             pressure=self.pressure,
@@ -171,6 +173,7 @@ class Ingest:
                 for work in (
                     self.registry,
                     self.log,
+                    self.body_deadlines,
                     self.limiter,
                     self.publisher,
                     self.pressure,

@@ -176,15 +176,14 @@ class Pressure:
             self._changed.set()
         self._watches = watches
 
-    async def admit(self, pipeline: Pipeline) -> None:
-        """Raises BacklogError where the pipeline must not take more."""
+    def is_free(self, pipeline: Pipeline) -> bool:
+        """Whether the pipeline is known to have room; if not, `admit` says more."""
         watch = self._watches.get(pipeline.topic)
-        if watch is not None and watch.refused is None and self._is_fresh(watch):
-            return
-        await self._refuse(pipeline, watch)
+        return watch is not None and watch.refused is None and self._is_fresh(watch)
 
-    async def _refuse(self, pipeline: Pipeline, watch: Watch | None) -> None:
-        """Raises, unless a first look that is under way finds the pipeline free."""
+    async def admit(self, pipeline: Pipeline) -> None:
+        """Raises BacklogError, unless a first look that is under way finds the pipeline free."""
+        watch = self._watches.get(pipeline.topic)
         if watch is not None and not watch.looked.is_set():
             await self._first_look(watch)
         if watch is None or not self._is_fresh(watch):

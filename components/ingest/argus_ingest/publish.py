@@ -9,21 +9,22 @@ it again, which is safe, because id and time tell a duplicate.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
-
-from argus_contract.registry import Pipeline
+from collections.abc import Collection
+from typing import Final, Protocol
 
 from argus_ingest import metrics
 from argus_ingest.budget import Budget
 from argus_ingest.errors import LogUnavailableError
 from argus_ingest.records import Record
+from argus_ingest.route import Bundle
 
 logger = logging.getLogger(__name__)
 
 _RETRY_AFTER: Final = 2.0
 _SWEEP: Final = 0.1
 """Seconds between two looks for requests past their deadline."""
+_OVERHEAD: Final = 64
+"""Bytes that aiokafka and Python keep of a record beside its value, roughly."""
 _DETAIL: Final = (
     "Kafka did not acknowledge the events. They may be stored all the same; sending them again "
     "with the same id and timestamp is safe."
@@ -68,9 +69,9 @@ class Ticket:
         self.left = left
         self.deadline = deadline
 
-    def acknowledge(self) -> None:
-        """One record more is in the log."""
-        self.left -= 1
+    def acknowledge(self, records: int) -> None:
+        """So many records more are in the log."""
+        self.left -= records
         if self.left == 0 and not self.done.done():
             self.done.set_result(None)
 
@@ -80,9 +81,24 @@ class Ticket:
             self.done.set_exception(LogUnavailableError(_DETAIL, retry_after=_RETRY_AFTER))
 
 
-class _Queued(NamedTuple):
-    record: Record
-    ticket: Ticket
+class _Sent:
+    """A batch with whose records are in it."""
+
+    __slots__ = ("batch", "size", "tickets")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.tickets: dict[Ticket, int] = {}
+        self.size = 0
+
+    def add(self, record: Record, ticket: Ticket) -> None:
+        self.tickets[ticket] = self.tickets.get(ticket, 0) + 1
+        self.size += _held(record)
+
+
+def _held(record: Record) -> int:
+    """Bytes that a record holds until it is acknowledged, roughly."""
+    return len(record.value) + _OVERHEAD
 
 
 class _Topic:
@@ -96,6 +112,13 @@ class _Topic:
         self.sticky = 0
         """Where records without a key go until the next batch leaves from there."""
 
+    def lane(self, partition: int) -> "_Lane":
+        """The partition's queue."""
+        found = self.lanes.get(partition)
+        if found is None:
+            found = self.lanes[partition] = _Lane(self, partition)
+        return found
+
 
 class _Lane:
     """One partition's queue."""
@@ -105,7 +128,7 @@ class _Lane:
     def __init__(self, topic: _Topic, partition: int) -> None:
         self.topic = topic
         self.partition = partition
-        self.waiting: deque[_Queued] = deque()
+        self.waiting: deque[tuple[Record, Ticket]] = deque()
         self.in_flight = 0
         self.scheduled = False
 
@@ -127,22 +150,20 @@ class Publisher:
         self._idle = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    async def publish(self, records: Sequence[tuple[Pipeline, Record]]) -> None:
+    async def publish(self, bundles: Collection[Bundle]) -> None:
         """Returns when Kafka has every record; `run` must be running.
 
         Raises LogUnavailableError, or BusyError before anything is queued.
         """
         if not self._log.connected_once:
             raise LogUnavailableError("No broker has been reached yet.", retry_after=_RETRY_AFTER)
-        self._budget.take(sum(record.size for _, record in records))
+        records = [record for bundle in bundles for record in bundle.records]
+        self._budget.take(sum(map(_held, records)))
         done: asyncio.Future[None] = self._loop.create_future()
         ticket = Ticket(done, len(records), self._loop.time() + self._delivery_timeout)
         self._tickets.append(ticket)
-        for pipeline, record in records:
-            lane = self._lane(pipeline, record.key)
-            lane.waiting.append(_Queued(record, ticket))
-            if not lane.scheduled:
-                self._schedule(lane)
+        for bundle in bundles:
+            self._queue(bundle, ticket)
         await done
 
     async def run(self) -> None:
@@ -158,20 +179,23 @@ class Publisher:
             self._idle.clear()
             await self._idle.wait()
 
-    def _lane(self, pipeline: Pipeline, key: bytes | None) -> _Lane:
+    def _queue(self, bundle: Bundle, ticket: Ticket) -> None:
+        pipeline = bundle.pipeline
         topic = self._topics.get(pipeline.topic)
         if topic is None:
             topic = self._topics[pipeline.topic] = _Topic(pipeline.topic)
-        if pipeline.partitions == 1:
-            partition = 0
-        elif key is None:
-            partition = topic.sticky % pipeline.partitions
-        else:
-            partition = self._log.partition(key, pipeline.partitions)
-        lane = topic.lanes.get(partition)
-        if lane is None:
-            lane = topic.lanes[partition] = _Lane(topic, partition)
-        return lane
+        for record in bundle.records:
+            lane = topic.lane(self._partition(topic, record.key, pipeline.partitions))
+            lane.waiting.append((record, ticket))
+            if not lane.scheduled:
+                self._schedule(lane)
+
+    def _partition(self, topic: _Topic, key: bytes | None, partitions: int) -> int:
+        if partitions == 1:
+            return 0
+        if key is None:
+            return topic.sticky % partitions
+        return self._log.partition(key, partitions)
 
     def _schedule(self, lane: _Lane) -> None:
         """Sends at the end of this turn of the loop, so that all that arrived in it go together."""
@@ -181,13 +205,13 @@ class Publisher:
 
     def _launch(self, lane: _Lane) -> None:
         lane.scheduled = False
-        batch, queued = self._collect(lane)
-        if not queued:
+        sent = self._collect(lane)
+        if not sent.tickets:
             self._retire(lane)
             return
         lane.topic.sticky = lane.partition + 1
         lane.in_flight += 1
-        self._group.create_task(self._send(lane, batch, queued))
+        self._group.create_task(self._send(lane, sent))
 
     def _retire(self, lane: _Lane) -> None:
         """Forgets a lane that has nothing to do, and its topic with the last one."""
@@ -199,40 +223,40 @@ class Publisher:
         if not self._topics:
             self._idle.set()
 
-    def _collect(self, lane: _Lane) -> tuple[Batch, list[_Queued]]:
+    def _collect(self, lane: _Lane) -> _Sent:
         """As many records as one batch takes; those of requests that failed are dropped."""
-        batch, queued = self._log.batch(), []
+        sent = _Sent(self._log.batch())
         waiting = lane.waiting
         while waiting:
-            head = waiting[0]
-            if head.ticket.done.done():
-                self._budget.give(head.record.size)
-            elif batch.append(head.record):
-                queued.append(head)
+            record, ticket = waiting[0]
+            if ticket.done.done():
+                self._budget.give(_held(record))
+            elif sent.batch.append(record):
+                sent.add(record, ticket)
             else:
                 break
             waiting.popleft()
-        return batch, queued
+        return sent
 
-    async def _send(self, lane: _Lane, batch: Batch, queued: list[_Queued]) -> None:
+    async def _send(self, lane: _Lane, sent: _Sent) -> None:
         started = self._loop.time()
         try:
-            await self._log.send(batch, lane.topic.name, lane.partition)
+            await self._log.send(sent.batch, lane.topic.name, lane.partition)
         except LogError as error:
             metrics.BATCH_FAILURES.inc()
             where = {"topic": lane.topic.name, "partition": lane.partition}
             logger.warning("a batch was not acknowledged: %s", error, extra=where)
-            for _, ticket in queued:
+            for ticket in sent.tickets:
                 ticket.fail()
         else:
             metrics.BATCHES.inc()
-            metrics.BATCH_RECORDS.observe(len(queued))
+            metrics.BATCH_RECORDS.observe(sum(sent.tickets.values()))
             metrics.BATCH_SECONDS.observe(self._loop.time() - started)
-            for _, ticket in queued:
-                ticket.acknowledge()
+            for ticket, records in sent.tickets.items():
+                ticket.acknowledge(records)
         finally:
             lane.in_flight -= 1
-            self._budget.give(sum(record.size for record, _ in queued))
+            self._budget.give(sent.size)
         self._sweep(0.0)
         if lane.waiting:
             self._schedule(lane)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from argus_contract.sizes import KIB
 
 from argus_ingest.budget import Budget
+from argus_ingest.deadlines import Deadlines
 from argus_ingest.errors import (
     BodyTooLargeError,
     SlowBodyError,
@@ -71,10 +72,10 @@ class Loan:
 class BodyReader:
     """Reads bodies within the limits."""
 
-    def __init__(self, limits: LimitSettings, timeout: float) -> None:
-        """`timeout` in seconds, for a whole body."""
+    def __init__(self, limits: LimitSettings, deadlines: Deadlines) -> None:
+        """`deadlines` bound the time of a whole body."""
         self._limits = limits
-        self._timeout = timeout
+        self._deadlines = deadlines
         self._threads = asyncio.Semaphore(_THREADS)
 
     async def read(
@@ -106,7 +107,7 @@ class BodyReader:
 
     async def _collect(self, receive: Receive, loan: Loan) -> bytes:
         try:
-            async with asyncio.timeout(self._timeout):
+            with self._deadlines.wait():
                 chunk, more = await _chunk(receive)
                 loan.take(len(chunk))
                 if not more and len(chunk) <= self._limits.body_bytes:
@@ -114,7 +115,7 @@ class BodyReader:
                 return await self._collect_rest(chunk, receive, loan)
         except TimeoutError:
             raise SlowBodyError(
-                f"The body did not arrive within {self._timeout:g} s.", retry_after=1.0
+                f"The body did not arrive within {self._deadlines.timeout:g} s.", retry_after=1.0
             ) from None
 
     async def _collect_rest(self, first: bytes, receive: Receive, loan: Loan) -> bytes:

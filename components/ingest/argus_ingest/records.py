@@ -4,8 +4,9 @@ A retry of ours, and a resend of the client with the same id and time, write the
 so the stream sees one event and a duplicate.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
+import msgspec
 from argus_contract import envelope, headers
 from argus_contract.headers import Header
 from argus_contract.ids import new_id, time_of
@@ -17,21 +18,14 @@ from argus_ingest.decode import Accepted, Reject
 
 _BY_ID: Final[Header] = (headers.BY_ID, b"1")
 _AHEAD: Final = MAX_CLOCK_AHEAD_S * SECOND
-_OVERHEAD: Final = 64
-"""Roughly what aiokafka and Python keep of a record beside its bytes."""
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record, bound for one pipeline's topic."""
 
     key: bytes | None
     value: bytes
     headers: list[Header]
-
-    @property
-    def size(self) -> int:
-        """Bytes that it holds in memory, roughly."""
-        return len(self.value) + _OVERHEAD
 
 
 def of_event(accepted: Accepted, pipeline: Pipeline, received: int) -> Record:

@@ -1,6 +1,7 @@
-"""Which pipeline takes an item, and with that the record that it becomes."""
+"""Which pipeline takes each item, and with that the record that it becomes."""
 
 from argus_contract.registry import Pipeline
+from argus_contract.rejects import Code
 
 from argus_ingest import records
 from argus_ingest.decode import Item, Reject
@@ -9,25 +10,49 @@ from argus_ingest.records import Record
 from argus_ingest.tenants import Tenant
 
 
-def route(tenant: Tenant, item: Item, received: int) -> tuple[Pipeline, Record]:
-    """The pipeline of an item and its record; `received` in microseconds.
+class Bundle:
+    """What one pipeline takes of a request."""
 
-    A reject goes where its name leads, else to the default. Raises NoPipelineError.
-    """
-    if isinstance(item, Reject):
-        pipeline = tenant.router.default if item.name is None else tenant.router.route(item.name)
+    __slots__ = ("pipeline", "records", "rejects")
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.records: list[Record] = []
+        self.rejects: list[Code] = []
+        """The codes of those records that are no events."""
+
+
+class Routing:
+    """Sorts the items of one request into bundles, one a pipeline, in the order of the items."""
+
+    __slots__ = ("_received", "_tenant", "bundles")
+
+    def __init__(self, tenant: Tenant, received: int) -> None:
+        """`received` in microseconds since the epoch."""
+        self._tenant = tenant
+        self._received = received
+        self.bundles: dict[str, Bundle] = {}
+
+    def add(self, item: Item) -> None:
+        """A reject goes where its name leads, else to the default. Raises NoPipelineError."""
+        if isinstance(item, Reject):
+            bundle = self._bundle(item.name)
+            bundle.records.append(records.of_reject(item, self._received))
+            bundle.rejects.append(item.code)
+        else:
+            bundle = self._bundle(item.event.event)
+            bundle.records.append(records.of_event(item, bundle.pipeline, self._received))
+
+    def _bundle(self, name: str | None) -> Bundle:
+        router = self._tenant.router
+        pipeline = router.default if name is None else router.route(name)
         if pipeline is None:
-            raise _no_pipeline(tenant, f"rejected item {item.index}")
-        return pipeline, records.of_reject(item, received)
-    name = item.event.event
-    pipeline = tenant.router.route(name)
-    if pipeline is None:
-        raise _no_pipeline(tenant, f"event {name!r}")
-    return pipeline, records.of_event(item, pipeline, received)
-
-
-def _no_pipeline(tenant: Tenant, what: str) -> NoPipelineError:
-    return NoPipelineError(
-        f"No pipeline of tenant {tenant.display} takes {what}, and it has no default pipeline. "
-        "Nothing of this request was published."
-    )
+            what = "an item without a name" if name is None else f"event {name!r}"
+            raise NoPipelineError(
+                f"No pipeline of tenant {self._tenant.display} takes {what}, and it has no default "
+                "pipeline. Nothing of this request was published."
+            )
+        bundle = self.bundles.get(pipeline.topic)
+        if bundle is None:
+            bundle = self.bundles[pipeline.topic] = Bundle(pipeline)
+        return bundle

@@ -18,7 +18,7 @@ class HttpSettings(Section):
     backlog: int = Field(default=2048, ge=1)
     """Connections that the kernel holds while the process is busy."""
     keep_alive: float = Field(default=75.0, gt=0)
-    """Seconds an idle connection is kept: longer than a load balancer does, so that it closes first."""
+    """Seconds an idle connection is kept: longer than load balancers do, which thus close first."""
     body_timeout: float = Field(default=10.0, gt=0)
     """Seconds in which a whole body must arrive, else 408."""
     drain: float = Field(default=5.0, ge=0)
