@@ -50,6 +50,9 @@ class _Track:
     """SQL's next offset, as far as we stored it ourselves."""
     queue: deque[OutboxEntry] = field(default_factory=deque)
     behind: bool = True
+    failures: int = 0
+    due: float = 0.0
+    """When to try again after SQL failed for this pipeline, in monotonic seconds."""
 
 
 class LiveCounting:
@@ -71,7 +74,7 @@ class LiveCounting:
         self._now = now
         self._tracks: dict[Source, _Track] = {}
         self._work = asyncio.Event()
-        self._checked = 0.0
+        self._check_at = 0.0
 
     def opened(self, lease: Lease) -> None:
         """A partition is read from this offset on: the counters should be that far."""
@@ -97,6 +100,11 @@ class LiveCounting:
             track.queue.append(entry)
         self._work.set()
 
+    def check_soon(self) -> None:
+        """Asks Redis for its fences at the next settling, however lately that was done."""
+        self._check_at = 0.0
+        self._work.set()
+
     async def run(self) -> None:
         """Counts for ever."""
         failures = 0
@@ -120,19 +128,23 @@ class LiveCounting:
         """Applies what is queued, then catches up where that is needed."""
         self._work.clear()
         await self._apply_queued()
-        if time.monotonic() - self._checked > _CHECK_SECONDS:
+        if time.monotonic() > self._check_at:
             await self._check()
-            self._checked = time.monotonic()
+            self._check_at = time.monotonic() + _CHECK_SECONDS
         for source, track in list(self._tracks.items()):
-            if track.behind and self._tracks.get(source) is track:
+            mine = self._tracks.get(source) is track
+            if mine and track.behind and time.monotonic() >= track.due:
                 await self._try_to_catch_up(source, track)
 
     async def _try_to_catch_up(self, source: Source, track: _Track) -> None:
         """One pipeline's trouble in SQL is its own: the others go on."""
         try:
             await self._catch_up(source, track)
+            track.failures = 0
         except TableError as error:
             metrics.LIVE_FAILURES.inc()
+            track.failures += 1
+            track.due = time.monotonic() + self._backoff.delay(track.failures)
             extra = {"topic": source.topic, "reason": str(error)}
             logger.warning("a pipeline's live counters fall behind", extra=extra)
 
@@ -207,6 +219,8 @@ class LiveCounting:
         topic = route.pipeline.topic
         logger.info("live window rebuilt", extra={"topic": topic})
         parts = await self._outbox.live_window(topic)
+        if not parts:
+            raise TableError("AR404", f"no partition of {topic} is in the ledger")
         ours = {source: track for source, track in self._tracks.items() if source.topic == topic}
         for track in ours.values():
             _fall_behind(track)

@@ -80,6 +80,13 @@ class Partitions:
             if place.lease is None and place.stopped is None and place.due <= now
         ]
 
+    def waits(self, source: Source) -> float | None:
+        """Seconds until the partition is opened; None where it is open, stopped or not ours."""
+        place = self._places.get(source)
+        if place is None or place.lease is not None or place.stopped is not None:
+            return None
+        return max(0.0, place.due - self._clock())
+
     def opened(self, source: Source, offset: int) -> Lease | None:
         """Makes a lease that reads from `offset`; None where the partition is no longer ours."""
         place = self._places.get(source)
