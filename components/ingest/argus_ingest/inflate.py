@@ -55,9 +55,10 @@ def _brotli(data: bytes) -> Iterator[bytes]:
     stream = brotli.Decompressor()
     yield stream.process(data, output_buffer_limit=CHUNK)
     while not stream.is_finished():
-        if stream.can_accept_more_data():
+        chunk = stream.process(b"", output_buffer_limit=CHUNK)
+        if not chunk and not stream.is_finished():
             raise InflateError("it ends too early")
-        yield stream.process(b"", output_buffer_limit=CHUNK)
+        yield chunk
 
 
 def _zstd(data: bytes) -> Iterator[bytes]:

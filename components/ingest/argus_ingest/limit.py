@@ -118,8 +118,11 @@ class Limiter:
             await self._away.wait()
             try:
                 await self._shared.connect()
-            except BucketsAwayError as error:
-                logger.info("Redis is still away", extra={"reason": str(error)})
+                # An engine that connects but answers too slowly is away as well.
+                async with asyncio.timeout(self._timeout):
+                    await self._shared.judge([])
+            except (BucketsAwayError, TimeoutError) as error:
+                logger.info("Redis is still away: %r", error)
                 await asyncio.sleep(self._retry)
             else:
                 logger.info("the shared buckets are there")

@@ -1,0 +1,151 @@
+"""Tenants, requests and fakes for the edge's unit tests."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from argus_contract import names
+from argus_contract.keys import KeyKind, generate, hash_key
+from argus_contract.names import TopicName
+from argus_contract.registry import Bucket, Key, Limits, Pipeline, TenantDocument
+from argus_ingest.buckets import Check, LocalBuckets, Verdict
+from argus_ingest.limit import BucketsAwayError
+from argus_ingest.pressure import PartitionState, Question
+from argus_ingest.publish import LogError
+from argus_ingest.records import Record
+
+NOW = 1_800_000_000_000_000
+"""Microseconds since the epoch: 2027-01-15T08:00:00Z."""
+PLENTY = Bucket(1e6, 1e6)
+
+
+def pipeline(name: str = "main", *, match: tuple[str, ...] = (), **changes: Any) -> Pipeline:
+    """A pipeline with one partition and a window of 30 days."""
+    values: dict[str, Any] = {
+        "uid": secrets.token_hex(4),
+        "name": name,
+        "topic": TopicName(f"topic.{name}"),
+        "dead_letter_topic": TopicName(f"topic.{name}.dead"),
+        "partitions": 1,
+        "schema": "t",
+        "table": "events",
+        "window": 30 * 86_400,
+        "dedupe_window": 86_400,
+        "retention_bytes": 1 << 30,
+        "retention_seconds": 7 * 86_400,
+        "match": match,
+    }
+    return Pipeline(**values | changes)
+
+
+SERVER_KEY = generate(KeyKind.SERVER)
+PUBLIC_KEY = generate(KeyKind.PUBLIC)
+
+
+def document(*pipelines: Pipeline, **changes: Any) -> TenantDocument:
+    """A tenant with one key of each kind and plentiful limits."""
+    values: dict[str, Any] = {
+        "id": names.tenant_id("ns", "acme", "0123abcd"),
+        "namespace": "ns",
+        "name": "acme",
+        "revision": 1,
+        "limits": Limits(per_key=PLENTY, per_ip=PLENTY),
+        "keys": (
+            Key(hash_key(SERVER_KEY), "server", KeyKind.SERVER),
+            Key(hash_key(PUBLIC_KEY), "public", KeyKind.PUBLIC),
+        ),
+        "pipelines": pipelines or (pipeline(),),
+    }
+    return TenantDocument(**values | changes)
+
+
+class FakeBatch:
+    """A batch that takes so many records."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.records: list[Record] = []
+
+    def append(self, record: Record) -> bool:
+        if len(self.records) >= self.room:
+            return False
+        self.records.append(record)
+        return True
+
+
+class FakeLog:
+    """A log in memory; `gate` holds acknowledgements back, `fault` makes sends fail."""
+
+    def __init__(self, *, room: int = 1_000) -> None:
+        self.connected_once = True
+        self.room = room
+        self.sent: list[tuple[str, int, list[Record]]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fault: LogError | None = None
+        self.under_way = 0
+        self.most_under_way = 0
+
+    def batch(self) -> FakeBatch:
+        return FakeBatch(self.room)
+
+    def partition(self, key: bytes, partitions: int) -> int:
+        return sum(key) % partitions
+
+    async def send(self, batch: Any, topic: str, partition: int) -> None:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await asyncio.sleep(0)
+            await self.gate.wait()
+            if self.fault is not None:
+                raise self.fault
+            self.sent.append((topic, partition, batch.records))
+        finally:
+            self.under_way -= 1
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for _, _, records in self.sent for record in records]
+
+
+class FakeBuckets:
+    """Shared buckets in memory; `delay` in seconds, `away` makes them fail."""
+
+    def __init__(self) -> None:
+        self.local = LocalBuckets(1_000, 1.0)
+        self.away = False
+        self.delay = 0.0
+        self.calls: list[int] = []
+        self.now = NOW
+
+    async def connect(self) -> None:
+        if self.away:
+            raise BucketsAwayError("away")
+
+    async def judge(self, checks: Sequence[Check]) -> list[Verdict]:
+        if checks:
+            self.calls.append(len(checks))
+        await asyncio.sleep(self.delay)
+        if self.away:
+            raise BucketsAwayError("away")
+        return [self.local.judge(check, self.now) for check in checks]
+
+
+class FakeWatcher:
+    """Every topic as empty as `states` says, or a fault."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, list[PartitionState]] = {}
+        self.fault: OSError | None = None
+        self.asked: list[Mapping[TopicName, Question]] = []
+
+    async def look(
+        self, questions: Mapping[TopicName, Question]
+    ) -> Mapping[TopicName, list[PartitionState]]:
+        self.asked.append(questions)
+        if self.fault is not None:
+            raise self.fault
+        empty = [PartitionState(0, 0, None, None, 0)]
+        return {topic: self.states.get(topic, empty) for topic in questions}

@@ -1,0 +1,165 @@
+"""Refused before retention could delete what nobody has stored."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from argus_ingest.errors import BacklogError
+from argus_ingest.pressure import PartitionState, Pressure, Watch, judge
+from argus_ingest.settings import PressureSettings
+
+from tests.unit.ingest.helpers import FakeWatcher, document, pipeline
+
+MAIN = pipeline(retention_bytes=1_000, retention_seconds=100)
+TENANT = document(MAIN)
+
+
+def state(
+    start: int = 0,
+    end: int = 100,
+    committed: int | None = 100,
+    recent: int | None = 0,
+    size: int | None = 0,
+) -> PartitionState:
+    return PartitionState(start, end, committed, recent, size)
+
+
+@pytest.mark.parametrize(
+    ("seen", "unread"),
+    [
+        (state(), 0),
+        (state(committed=40), 60),
+        (state(committed=None), 100),
+        (state(start=30, committed=None), 70),
+        (state(start=30, committed=10), 70),
+        (state(committed=120), 0),
+    ],
+)
+def test_what_was_never_committed_is_unread(seen: PartitionState, unread: int) -> None:
+    assert seen.unread == unread
+
+
+@pytest.mark.parametrize(
+    ("seen", "overdue"),
+    [
+        (state(committed=40, recent=30), False),
+        (state(committed=40, recent=41), True),
+        (state(committed=40, recent=None), True),
+        (state(committed=100, recent=None), False),
+    ],
+)
+def test_overdue_is_an_unread_record_older_than_asked(seen: PartitionState, overdue: bool) -> None:
+    assert seen.overdue == overdue
+
+
+def test_unread_bytes_are_the_unread_share_of_the_log() -> None:
+    verdict = judge([state(start=50, end=150, committed=125, size=2_000)], MAIN, 1.0)
+    assert (verdict.records, verdict.bytes, verdict.fullness) == (25, 500, 0.5)
+
+
+def test_without_a_size_the_assumed_one_counts() -> None:
+    verdict = judge([state(committed=80, size=None)], MAIN, 10.0)
+    assert (verdict.bytes, verdict.fullness) == (200, 0.2)
+
+
+def test_the_fullest_partition_decides() -> None:
+    idle, full = state(size=500), state(committed=0, size=400)
+    verdict = judge([idle, full, idle, idle], MAIN, 1.0)
+    assert (verdict.bytes, verdict.fullness) == (400, 1.6)
+
+
+async def test_retry_after_is_the_backlog_over_the_rate_at_which_it_drains() -> None:
+    watch = Watch("ns/acme", MAIN)
+    for second in range(5):
+        watch.see([state(end=1_000, committed=second * 10, size=0)], 0.8, 1.0, float(second))
+    assert watch.retry_after() == pytest.approx(96.0)
+
+
+async def test_a_backlog_that_stands_still_has_the_longest_retry_after() -> None:
+    watch = Watch("ns/acme", MAIN)
+    for second in range(5):
+        watch.see([state(end=1_000 + second, committed=10)], 0.8, 1.0, float(second))
+    assert watch.retry_after() == 300
+
+
+@asynccontextmanager
+async def watching(watcher: FakeWatcher, **changes: float) -> AsyncIterator[Pressure]:
+    pressure = Pressure(watcher, PressureSettings(**{"interval": 0.02, **changes}))
+    task = asyncio.create_task(pressure.run())
+    try:
+        yield pressure
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_pipeline_with_room_is_free() -> None:
+    async with watching(FakeWatcher()) as pressure:
+        pressure.update({TENANT.id: TENANT})
+        await pressure.admit(MAIN)
+        assert pressure.is_free(MAIN)
+
+
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        (state(committed=0, size=800), "80%"),
+        (state(committed=0, recent=50), "older than 80 s"),
+        (state(committed=None, size=900), "90%"),
+    ],
+)
+async def test_a_backlog_is_refused_until_it_is_drained(seen: PartitionState, says: str) -> None:
+    watcher = FakeWatcher()
+    watcher.states[MAIN.topic] = [seen]
+    async with watching(watcher) as pressure:
+        pressure.update({TENANT.id: TENANT})
+        with pytest.raises(BacklogError, match=says) as refused:
+            await pressure.admit(MAIN)
+        assert refused.value.retry_after
+        watcher.states[MAIN.topic] = [state()]
+        await asyncio.sleep(0.1)
+        await pressure.admit(MAIN)
+
+
+async def test_the_age_that_is_asked_for_is_the_threshold_of_retention() -> None:
+    watcher = FakeWatcher()
+    async with watching(watcher) as pressure:
+        pressure.update({TENANT.id: TENANT})
+        await pressure.admit(MAIN)
+    assert watcher.asked[0][MAIN.topic].age == pytest.approx(80.0)
+
+
+async def test_what_could_not_be_looked_at_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("argus_ingest.pressure._FIRST_LOOK", 0.05)
+    watcher = FakeWatcher()
+    watcher.fault = OSError("no coordinator")
+    async with watching(watcher) as pressure:
+        pressure.update({TENANT.id: TENANT})
+        with pytest.raises(BacklogError, match="not known"):
+            await pressure.admit(MAIN)
+        with pytest.raises(BacklogError, match="not known"):
+            await pressure.admit(pipeline("stranger"))
+        watcher.fault = None
+        await asyncio.sleep(0.1)
+        await pressure.admit(MAIN)
+
+
+async def test_an_old_look_does_not_count() -> None:
+    watcher = FakeWatcher()
+    async with watching(watcher, stale_after=0.1) as pressure:
+        pressure.update({TENANT.id: TENANT})
+        await pressure.admit(MAIN)
+        watcher.fault = OSError("gone")
+        await asyncio.sleep(0.2)
+        with pytest.raises(BacklogError, match="not known"):
+            await pressure.admit(MAIN)
+
+
+async def test_a_new_pipeline_is_looked_at_at_once() -> None:
+    watcher = FakeWatcher()
+    async with watching(watcher, interval=60.0) as pressure:
+        await asyncio.sleep(0.01)
+        pressure.update({TENANT.id: TENANT})
+        async with asyncio.timeout(1):
+            await pressure.admit(MAIN)
