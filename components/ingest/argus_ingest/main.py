@@ -131,6 +131,8 @@ class Ingest:
             App(self.endpoint, create_site()),
             host=http.host,
             port=http.port,
+            # uvicorn would take an App whose __call__ is no coroutine function for ASGI 2
+            interface="asgi3",
             http="httptools",
             ws="none",
             lifespan="off",
