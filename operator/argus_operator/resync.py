@@ -75,8 +75,8 @@ class Resync:
 
     async def round(self) -> None:
         """Lists everything and wakes every family; raises OperatorError where it cannot list."""
-        tenants = await self._cluster.list(TENANTS)
-        self._pipelines = await self._cluster.list(PIPELINES)
+        tenants = await self._cluster.objects(TENANTS)
+        self._pipelines = await self._cluster.objects(PIPELINES)
         self._registry.expect(_registered(tenants))
         await self._take_stock()
         known = {
@@ -95,7 +95,7 @@ class Resync:
     async def _take_stock(self) -> None:
         """What Kafka holds, and the marker once more; Kafka being away stops no round."""
         try:
-            self._budget.observe(await self._kafka.list(TOPIC_PREFIX))
+            self._budget.observe(await self._kafka.matching(TOPIC_PREFIX))
             metrics.DISK_ASKED.set(self._budget.asked)
             metrics.DISK_ALLOWED.set(self._budget.limit or 0)
             await self._registry.mark()

@@ -22,7 +22,7 @@ RETENTION_BYTES: Final = "retention.bytes"
 SEGMENT_BYTES: Final = "segment.bytes"
 
 MAX_BATCH: Final = MAX_EVENT + RECORD_OVERHEAD
-"""Largest record batch, in bytes: Kafka judges batches, and no producer of ours makes larger ones."""
+"""Largest record batch, in bytes: Kafka judges batches; none of ours is larger."""
 _MAX_SEGMENT: Final = 256 * MIB
 _HOUR_MS: Final = 3_600_000
 

@@ -56,7 +56,7 @@ class KafkaAdmin:
         if client is not None:
             await client.close()
 
-    async def list(self, prefix: str) -> dict[TopicName, TopicState]:
+    async def matching(self, prefix: str) -> dict[TopicName, TopicState]:
         """All topics whose names begin with `prefix`."""
         async with self._call() as client:
             found = [name for name in await client.list_topics() if name.startswith(prefix)]

@@ -69,7 +69,7 @@ class Kubernetes:
             proxy=self._info.proxy_url,
         )
 
-    async def list(self, plural: str, namespace: str | None = None) -> list[Raw]:
+    async def objects(self, plural: str, namespace: str | None = None) -> list[Raw]:
         """All objects of a kind, in one namespace or in all."""
         found: list[Raw] = []
         token = ""

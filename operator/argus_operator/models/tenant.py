@@ -41,7 +41,7 @@ class ApiKey(Model):
 
     name: Name
     kind: KeyKind = KeyKind.SERVER
-    expires_at: Annotated[datetime, Field()] | None = None
+    expires_at: datetime | None = None
 
 
 class TenantSpec(Model):

@@ -100,7 +100,7 @@ class FamilyReconciler:
 
     async def _observe(self, family: Family) -> Members:
         raw = await self._cluster.get(TENANTS, family.namespace, family.tenant)
-        listed = await self._cluster.list(PIPELINES, family.namespace)
+        listed = await self._cluster.objects(PIPELINES, family.namespace)
         parsed = [Pipeline.parse(item) for item in listed if family_of_pipeline(item) == family]
         parsed.sort(key=lambda pipeline: pipeline.meta.age)
         return Members(

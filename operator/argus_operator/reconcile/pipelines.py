@@ -72,7 +72,7 @@ class PipelineStep:
         observed = await self._kafka.observe(both)
         wanted = self._wanted(pipeline, spec, observed.get(both[0]), observed.get(both[1]))
         if not self._budget.fresh:
-            self._budget.observe(await self._kafka.list(TOPIC_PREFIX))
+            self._budget.observe(await self._kafka.matching(TOPIC_PREFIX))
         try:
             self._budget.reserve({topic.name: _asks(topic) for topic in wanted})
         except RefusedError as error:

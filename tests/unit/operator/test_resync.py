@@ -1,0 +1,140 @@
+"""The periodic look at everything."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+
+import pytest
+from argus_operator.models.pipeline import PLURAL as PIPELINES
+from argus_operator.models.tenant import PLURAL as TENANTS
+from argus_operator.resources import Family
+from argus_operator.resync import Resync
+from argus_operator.settings import ResyncSettings
+from argus_operator.topics import DiskBudget
+
+from tests.unit.operator.fakes import NAMESPACE, away
+from tests.unit.operator.waiting import until
+from tests.unit.operator.world import FAMILY, SHOP, WEB, World
+
+SETTINGS = ResyncSettings(interval=0.01, expire_interval=0.01, stalled_after=0.05)
+
+
+class Watched:
+    """A resync over a world, and whom it woke."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.woken: list[Family] = []
+        self.budget = DiskBudget(1 << 40, 1.0, 1)
+        self.resync = Resync(
+            world.cluster,
+            world.registry,
+            world.kafka,
+            world.database,
+            self.budget,
+            self.woken.append,
+            SETTINGS,
+        )
+
+
+@asynccontextmanager
+async def running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Runs a supervised task while the block does."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+async def watched() -> Watched:
+    world = World()
+    world.tenant()
+    world.pipeline()
+    await world.settle()
+    return Watched(world)
+
+
+async def test_a_round_wakes_every_family(watched: Watched) -> None:
+    watched.world.cluster.apply(PIPELINES, "stray", {"tenantRef": {"name": "nobody"}})
+    await watched.resync.round()
+
+    assert set(watched.woken) == {FAMILY, Family(NAMESPACE, "nobody")}
+    assert watched.resync.complete
+
+
+async def test_a_round_wakes_a_family_that_only_the_registry_knows(watched: Watched) -> None:
+    watched.world.cluster.stored.clear()
+    await watched.resync.round()
+
+    assert watched.woken == [FAMILY]
+
+
+async def test_a_round_publishes_the_marker_and_takes_stock(watched: Watched) -> None:
+    await watched.resync.round()
+
+    assert watched.world.registry.marks == 1
+    assert watched.budget.asked == (1 << 30) + (1 << 27)
+
+
+async def test_the_marker_waits_for_tenants_that_pods_know(watched: Watched) -> None:
+    watched.world.registry.held.clear()
+    await watched.resync.round()
+
+    assert watched.world.registry.marks == 0
+    assert watched.woken == [FAMILY]
+
+
+async def test_a_tenant_that_is_leaving_is_not_waited_for(watched: Watched) -> None:
+    watched.world.cluster.delete(TENANTS, SHOP)
+    await watched.resync.round()
+
+    assert watched.world.registry.expected == set()
+
+
+@pytest.mark.parametrize("adapter", ["kafka", "registry"])
+async def test_kafka_away_stops_no_round(watched: Watched, adapter: str) -> None:
+    getattr(watched.world, adapter).error = away("KafkaUnavailable")
+    await watched.resync.round()
+
+    assert watched.woken == [FAMILY]
+
+
+async def test_rounds_go_on_after_a_failure(watched: Watched) -> None:
+    watched.world.cluster.error = away("KubernetesUnavailable")
+    async with running(watched.resync.run()):
+        await asyncio.sleep(0.02)
+        assert not watched.woken
+        assert watched.resync.stalled() is None
+
+        watched.world.cluster.error = None
+        await until(lambda: bool(watched.woken))
+
+
+async def test_without_rounds_the_process_is_not_alive(watched: Watched) -> None:
+    assert watched.resync.stalled() is None
+    await asyncio.sleep(2 * SETTINGS.stalled_after)
+
+    assert "no round" in (watched.resync.stalled() or "")
+
+
+async def test_rows_are_expired_pipeline_by_pipeline(watched: Watched) -> None:
+    await watched.resync.round()
+    uid = watched.world.uid(PIPELINES, WEB)
+    expired = watched.world.database.expired
+
+    async with running(watched.resync.expire()):
+        await until(lambda: expired.count(uid) >= 2)
+
+
+async def test_a_pipeline_that_cannot_be_expired_is_tried_again(watched: Watched) -> None:
+    await watched.resync.round()
+    database = watched.world.database
+    database.error = away("DatabaseUnavailable")
+    async with running(watched.resync.expire()):
+        await asyncio.sleep(0.03)
+        database.error = None
+        await until(lambda: bool(database.expired))

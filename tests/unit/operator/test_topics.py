@@ -1,0 +1,132 @@
+"""What topics must be, how to get there, and what the disk allows."""
+
+from datetime import UTC, datetime
+
+import pytest
+from argus_contract.names import TopicName
+from argus_contract.sizes import DEAD_LETTER_OVERHEAD, MAX_EVENT, RECORD_OVERHEAD
+from argus_operator import topics
+from argus_operator.errors import RefusedError
+from argus_operator.models.common import Meta
+from argus_operator.models.pipeline import PipelineSpec
+from argus_operator.topics import Configure, Create, DiskBudget, Grow, TopicSpec, TopicState
+from hypothesis import given
+from hypothesis import strategies as st
+
+META = Meta(
+    name="web",
+    namespace="n",
+    uid="0a1b2c3d-0000-0000-0000-000000000000",
+    creation_timestamp=datetime(2026, 1, 1, tzinfo=UTC),
+)
+MIB = 1 << 20
+A, B = TopicName("argus.a"), TopicName("argus.b")
+
+
+def spec(**topic: object) -> PipelineSpec:
+    return PipelineSpec.model_validate({"tenantRef": {"name": "shop"}, "topic": topic})
+
+
+def test_a_topic_as_its_spec_says() -> None:
+    asked = spec(partitions=4, retention={"hours": 2, "bytes": "64Mi"})
+    made = topics.event_topic(META, asked, 0, 2)
+
+    assert (made.name, made.partitions) == ("argus.n.web.0a1b2c3d", 4)
+    assert made.configs == {
+        "cleanup.policy": "delete",
+        "retention.ms": "7200000",
+        "retention.bytes": str(16 * MIB),
+        "segment.bytes": str(4 * MIB),
+        "max.message.bytes": str(MAX_EVENT + RECORD_OVERHEAD),
+        "min.insync.replicas": "2",
+        "message.timestamp.type": "LogAppendTime",
+    }
+
+
+def test_a_dead_letter_topic_takes_a_record_and_its_headers() -> None:
+    made = topics.dead_letter_topic(META, spec(), 0, 1)
+
+    assert (made.name, made.partitions) == ("argus.n.web.0a1b2c3d.dead", 1)
+    assert int(made.configs["max.message.bytes"]) == (
+        MAX_EVENT + RECORD_OVERHEAD + DEAD_LETTER_OVERHEAD
+    )
+
+
+@given(
+    partitions=st.integers(1, 64), mebibytes=st.integers(16, 1 << 20), existing=st.integers(0, 99)
+)
+def test_a_topic_never_keeps_more_than_asked_in_segments_of_a_quarter(
+    partitions: int, mebibytes: int, existing: int
+) -> None:
+    asked = spec(partitions=partitions, retention={"bytes": f"{mebibytes * partitions}Mi"})
+    made = topics.event_topic(META, asked, existing, 1)
+    kept = int(made.configs["retention.bytes"])
+
+    assert made.partitions == max(partitions, existing)
+    assert kept * made.partitions <= mebibytes * partitions * MIB
+    assert int(made.configs["segment.bytes"]) * 4 <= kept
+
+
+WANTED = TopicSpec(A, 2, {"retention.ms": "1"})
+
+
+@pytest.mark.parametrize(
+    ("observed", "actions"),
+    [
+        (None, [Create(WANTED)]),
+        (TopicState(2, {"retention.ms": "1", "other": "x"}), []),
+        (TopicState(1, {"retention.ms": "1"}), [Grow(A, 2)]),
+        (TopicState(3, {"retention.ms": "1"}), []),
+        (TopicState(2, {"retention.ms": "2"}), [Configure(A, WANTED.configs)]),
+        (TopicState(2, {}), [Configure(A, WANTED.configs)]),
+        (TopicState(1, {}), [Grow(A, 2), Configure(A, WANTED.configs)]),
+    ],
+)
+def test_the_plan_is_the_least_that_helps(
+    observed: TopicState | None, actions: list[topics.Action]
+) -> None:
+    assert topics.plan(WANTED, observed) == actions
+
+
+def test_facts_of_a_topic_that_exists() -> None:
+    state = TopicState(4, {"retention.bytes": "100", "retention.ms": "7200000"})
+
+    assert (state.retention_bytes, state.retention_seconds) == (400, 7_200)
+    assert TopicState(1, {"retention.bytes": "-1"}).retention_bytes == 0
+
+
+class TestDiskBudget:
+    def test_without_a_bound_everything_goes(self) -> None:
+        DiskBudget(None, 1, 1).reserve({A: 1 << 60})
+
+    def test_what_fits_exactly_goes_and_one_byte_more_does_not(self) -> None:
+        budget = DiskBudget(100, 1.5, 1)
+        budget.reserve({A: 150})
+        with pytest.raises(RefusedError, match=r"topic\.retention\.bytes"):
+            budget.reserve({B: 1})
+        assert budget.asked == 150
+
+    def test_replicas_count(self) -> None:
+        with pytest.raises(RefusedError):
+            DiskBudget(100, 1, 3).reserve({A: 34})
+
+    def test_what_exists_already_counts(self) -> None:
+        budget = DiskBudget(100, 1, 1)
+        budget.observe({A: TopicState(2, {"retention.bytes": "40"})})
+        with pytest.raises(RefusedError):
+            budget.reserve({B: 21})
+        budget.reserve({B: 20})
+
+    def test_the_same_again_and_less_always_go(self) -> None:
+        budget = DiskBudget(100, 1, 1)
+        budget.observe({A: TopicState(1, {"retention.bytes": "500"})})
+        budget.reserve({A: 500})
+        budget.reserve({A: 400})
+        with pytest.raises(RefusedError):
+            budget.reserve({A: 401})
+
+    def test_what_is_released_can_be_asked_for_again(self) -> None:
+        budget = DiskBudget(100, 1, 1)
+        budget.reserve({A: 100})
+        budget.release([A, B])
+        budget.reserve({B: 100})

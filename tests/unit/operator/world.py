@@ -1,0 +1,109 @@
+"""A whole operator over fakes: apply resources, reconcile, look."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from argus_contract import names
+from argus_contract.names import TenantId, TopicName
+from argus_contract.registry import TenantDocument
+from argus_operator.models.pipeline import PLURAL as PIPELINES
+from argus_operator.models.tenant import PLURAL as TENANTS
+from argus_operator.reconcile.family import FamilyReconciler, Verdict
+from argus_operator.reconcile.pipelines import PipelineStep
+from argus_operator.reconcile.removal import Removal
+from argus_operator.reconcile.status import StatusWriter
+from argus_operator.reconcile.tenants import KeyStep
+from argus_operator.resources import Family
+from argus_operator.settings import Tier, Tiers
+from argus_operator.topics import DiskBudget
+
+from tests.unit.operator.fakes import (
+    NAMESPACE,
+    FakeCluster,
+    FakeCounters,
+    FakeRegistry,
+    FakeSchemas,
+    FakeTopics,
+)
+
+SHOP = "shop"
+WEB = "web"
+FAMILY = Family(NAMESPACE, SHOP)
+GIB = 1 << 30
+
+
+@dataclass
+class World:
+    """The fakes and the reconciler over them."""
+
+    disk: int | None = None
+    cluster: FakeCluster = field(default_factory=FakeCluster)
+    kafka: FakeTopics = field(default_factory=FakeTopics)
+    registry: FakeRegistry = field(default_factory=FakeRegistry)
+    database: FakeSchemas = field(default_factory=FakeSchemas)
+    counters: FakeCounters = field(default_factory=FakeCounters)
+    tiers: Tiers = field(default_factory=lambda: {"standard": Tier()})
+    now: datetime = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+    def __post_init__(self) -> None:
+        budget = DiskBudget(self.disk, 1.0, 1)
+        self.reconciler = FamilyReconciler(
+            self.cluster,
+            self.registry,
+            self.database,
+            KeyStep(self.cluster, self.registry, lambda: self.now),
+            PipelineStep(self.kafka, self.database, budget, 1),
+            Removal(self.cluster, self.kafka, self.database, self.counters, budget),
+            StatusWriter(self.cluster, lambda: self.now),
+            lambda: self.tiers,
+            settle=3.0,
+        )
+
+    def tenant(self, spec: Mapping[str, Any] | None = None, **meta: Any) -> None:
+        """Applies the tenant `shop`."""
+        self.cluster.apply(TENANTS, SHOP, spec or {}, **meta)
+
+    def pipeline(self, name: str = WEB, spec: Mapping[str, Any] | None = None, **meta: Any) -> None:
+        """Applies a pipeline of the tenant `shop`."""
+        self.cluster.apply(
+            PIPELINES, name, {"tenantRef": {"name": SHOP}} | dict(spec or {}), **meta
+        )
+
+    async def reconcile(self, seconds: float = 60.0) -> Verdict:
+        """One look, `seconds` after the one before."""
+        self.now += timedelta(seconds=seconds)
+        self.registry.now += seconds
+        return await self.reconciler.reconcile(FAMILY)
+
+    async def settle(self) -> None:
+        """Looks until nothing more is asked for."""
+        for _ in range(10):
+            verdict = await self.reconcile()
+            if not verdict.retry and verdict.again_in is None:
+                return
+        raise AssertionError("it does not settle")
+
+    def uid(self, plural: str, name: str) -> str:
+        """The uid of an object."""
+        found: str = self.cluster.stored[(plural, NAMESPACE, name)]["metadata"]["uid"]
+        return found
+
+    @property
+    def id(self) -> TenantId:
+        """The id of the tenant `shop` as it is now."""
+        return names.tenant_id(NAMESPACE, SHOP, self.uid(TENANTS, SHOP))
+
+    @property
+    def document(self) -> TenantDocument:
+        """What pods know of the tenant `shop`."""
+        return self.registry.held[self.id]
+
+    def topic(self, name: str = WEB) -> TopicName:
+        """The topic of a pipeline."""
+        return names.topic(NAMESPACE, name, self.uid(PIPELINES, name))
+
+    def ready(self, plural: str = TENANTS, name: str = SHOP) -> tuple[str, str]:
+        """Status and reason of Ready."""
+        return self.cluster.condition(plural, name)
