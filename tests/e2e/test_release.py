@@ -60,7 +60,7 @@ def pod_uids() -> dict[str, str]:
     return {
         pod["metadata"]["name"]: pod["metadata"]["uid"]
         for pod in get("pods", "-n", NAMESPACE)["items"]
-        if pod["metadata"]["ownerReferences"]
+        if "ownerReferences" in pod["metadata"]
     }
 
 

@@ -87,7 +87,7 @@ def test_describe_shows_conditions_and_events(tenant: Tenant) -> None:
         (
             "arguspipeline",
             PIPELINE,
-            {"Ready", "Synced", "TopicsReady", "SchemasReady", "RegistryReady", "Healthy"},
+            {"Ready", "Synced", "TopicsReady", "SchemasReady", "RegistryReady"},
         ),
     ],
 )
