@@ -64,7 +64,7 @@ class StreamSettings(ProcessSettings):
     """Storing."""
     letter_timeout: float = Field(default=5.0, gt=0)
     """Seconds that Kafka may take to acknowledge dead letters; then their pipeline pauses."""
-    stuck_after: float = Field(default=120.0, gt=0)
+    stuck_after: float = Field(default=180.0, gt=0)
     """Seconds after which a loop that does not move makes /healthz fail."""
     grace: float = Field(default=20.0, gt=0)
     """Seconds that the last batch may take at SIGTERM; less than the pod's grace period."""

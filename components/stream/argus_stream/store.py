@@ -96,6 +96,7 @@ class Writer:
             try:
                 if await self._mail(live):
                     continue
+                self._watch.step(LOOP)
                 await self._store_once(live)
                 return None
             except FencedError as error:

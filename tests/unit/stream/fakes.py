@@ -86,6 +86,7 @@ class FakeLedger:
         self.asked: list[tuple[str, Sequence[str], Sequence[datetime | None]]] = []
         self.sampled: dict[Source, int] = {}
         self.left: list[UUID] = []
+        self.heard = asyncio.Event()
 
     def _may_fail(self) -> None:
         if self.failure is not None:
@@ -109,6 +110,7 @@ class FakeLedger:
 
     async def heartbeat(self, member: UUID, ttl: float) -> frozenset[UUID]:
         self._may_fail()
+        self.heard.set()
         return self.members | {member}
 
     async def leave(self, member: UUID) -> None:

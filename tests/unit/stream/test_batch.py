@@ -1,0 +1,99 @@
+"""The batch that grows: bounded, patient at rest, immediate under load."""
+
+import asyncio
+
+from argus_stream.batch import Limits, Pending
+
+from tests.unit.stream.samples import lease, record
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def pending(linger: float = 0.0, eager: int = 100) -> Pending:
+    return Pending(Limits(records=10, bytes=1_000, linger=linger, eager=eager), Clock())
+
+
+def add(batch: Pending, count: int, size: int = 1) -> None:
+    piece = batch.slice_of(ONE)
+    for _ in range(count):
+        piece.rows.append(b"row")
+        piece.records.append(record(piece.end))
+        piece.end += 1
+    ONE.next = piece.end
+    batch.grown(count, size * count)
+
+
+ONE = lease()
+
+
+async def test_room_is_what_is_left_of_records_and_none_once_bytes_are_used_up() -> None:
+    batch = pending()
+    assert batch.room == 10
+    add(batch, 4)
+    assert batch.room == 6
+    add(batch, 1, size=2_000)
+    assert batch.room == 0
+
+
+async def test_a_reader_waits_for_room_until_the_batch_is_taken() -> None:
+    batch = pending()
+    add(batch, 10)
+    waiting = asyncio.create_task(batch.wait_room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await batch.take()
+    await asyncio.wait_for(waiting, 1)
+    assert batch.room == 10
+
+
+async def test_a_lease_goes_on_where_the_taken_slice_ended() -> None:
+    batch = pending()
+    add(batch, 3)
+    taken = await batch.take()
+    add(batch, 2)
+    again = await batch.take()
+    assert taken is not None
+    assert again is not None
+    assert (taken[0].end, again[0].start) == (again[0].start, taken[0].end)
+
+
+async def test_a_small_batch_waits_for_company_and_an_eager_one_does_not() -> None:
+    batch = pending(linger=60, eager=5)
+    add(batch, 4)
+    taking = asyncio.create_task(batch.take())
+    await asyncio.sleep(0.01)
+    assert not taking.done()
+    add(batch, 1)
+    assert await asyncio.wait_for(taking, 1)
+
+
+async def test_a_batch_waits_no_longer_than_it_may() -> None:
+    batch = pending(linger=0.01)
+    add(batch, 1)
+    assert await asyncio.wait_for(batch.take(), 1)
+
+
+async def test_slices_of_closed_leases_and_empty_ones_are_not_taken() -> None:
+    batch = pending()
+    closed, untouched = lease(partition=1), lease(partition=2)
+    batch.slice_of(closed).skip_to(3)
+    batch.slice_of(untouched)
+    batch.grown(0, 0)
+    closed.live = False
+    assert await batch.take() == []
+
+
+async def test_once_closed_it_gives_the_last_batch_and_then_none() -> None:
+    batch = pending(linger=60)
+    add(batch, 1)
+    batch.close()
+    last = await asyncio.wait_for(batch.take(), 1)
+    assert last is not None
+    assert len(last) == 1
+    assert await asyncio.wait_for(batch.take(), 1) is None

@@ -1,0 +1,88 @@
+"""What is shown of progress: never ahead of what was stored, and shown again if need be."""
+
+import asyncio
+
+import pytest
+from argus_stream import mirror as module
+from argus_stream.backoff import Backoff
+from argus_stream.errors import BrokerError
+from argus_stream.health import Watch
+from argus_stream.mirror import REPEAT_SECONDS, Mirror
+from argus_stream.partitions import Partitions
+from argus_stream.ports import Bounds
+from argus_stream.sources import Source
+
+from tests.unit.stream.fakes import FakeLedger, FakeOffsets
+from tests.unit.stream.samples import route
+
+A, B = Source("a", 0), Source("b", 0)
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.offsets = FakeOffsets()
+        self.ledger = FakeLedger()
+        self.partitions = Partitions(Backoff(1, 1), lambda: self.now)
+        self.mirror = Mirror(
+            self.offsets, self.ledger, self.partitions, Watch(60, lambda: 0.0), lambda: self.now
+        )
+        self.partitions.own({A: route("a"), B: route("b")})
+        for source in (A, B):
+            self.partitions.opened(source, 0)
+            self.offsets.logs[source] = Bounds(0, 10)
+
+
+async def test_it_commits_what_changed() -> None:
+    bench = Bench()
+    bench.mirror.note(A, 3)
+    await bench.mirror.commit()
+    bench.mirror.note(A, 5)
+    bench.mirror.note(B, 1)
+    await bench.mirror.commit()
+    await bench.mirror.commit()
+    assert bench.offsets.committed == {A: 5, B: 1}
+    assert bench.offsets.commits == 2
+
+
+async def test_it_commits_everything_again_from_time_to_time() -> None:
+    bench = Bench()
+    bench.mirror.note(A, 3)
+    await bench.mirror.commit()
+    bench.offsets.committed[A] = 2  # a predecessor's last commit came late
+    bench.now += REPEAT_SECONDS
+    await bench.mirror.commit()
+    assert bench.offsets.committed == {A: 3}
+
+
+async def test_what_could_not_be_committed_is_committed_later() -> None:
+    bench = Bench()
+    bench.mirror.note(A, 3)
+    bench.offsets.failure = BrokerError("down")
+    with pytest.raises(BrokerError):
+        await bench.mirror.commit()
+    bench.offsets.failure = None
+    await bench.mirror.commit()
+    assert bench.offsets.committed == {A: 3}
+
+
+async def test_what_is_no_longer_ours_is_not_committed() -> None:
+    bench = Bench()
+    bench.mirror.note(A, 3)
+    bench.partitions.own({B: route("b")})
+    await bench.mirror.commit()
+    assert bench.offsets.committed == {}
+
+
+async def test_it_samples_log_ends_and_notices_topics_that_are_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PERIOD_SECONDS", 0.001)
+    bench = Bench()
+    del bench.offsets.logs[B]
+    task = asyncio.create_task(bench.mirror.run())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.wait({task})
+    assert bench.ledger.sampled == {A: 10}
+    assert set(bench.partitions.held()) == {A}

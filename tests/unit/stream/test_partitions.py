@@ -1,0 +1,116 @@
+"""States of partitions: what is read, what waits, what stops, and who is told."""
+
+from argus_stream.backoff import Backoff
+from argus_stream.partitions import Partitions
+from argus_stream.sources import Lease, Source
+
+from tests.unit.stream.samples import route
+
+A, B = Source("a", 0), Source("b", 0)
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.partitions = Partitions(Backoff(1, 8, jitter=lambda: 1.0), lambda: self.now)
+        self.partitions.own({A: route("a"), B: route("b")})
+
+    def open(self, source: Source, offset: int = 0) -> Lease:
+        lease = self.partitions.opened(source, offset)
+        assert lease is not None
+        return lease
+
+
+def test_what_is_ours_is_due_until_it_is_open() -> None:
+    bench = Bench()
+    assert bench.partitions.due() == [A, B]
+    lease = bench.open(A, 7)
+    assert lease.next == 7
+    assert bench.partitions.due() == [B]
+    assert bench.partitions.held() == {A: lease}, "a topic that was never seen is not read"
+
+
+def test_what_stays_ours_is_not_disturbed() -> None:
+    bench = Bench()
+    lease = bench.open(A)
+    renewed = route("a")
+    bench.partitions.own({A: renewed})
+    assert bench.partitions.held() == {A: lease}
+    assert lease.live
+    assert lease.route is renewed
+
+
+def test_what_is_no_longer_ours_ends() -> None:
+    bench = Bench()
+    lease = bench.open(A)
+    bench.partitions.own({B: route("b")})
+    assert not lease.live
+    assert bench.partitions.held() == {}
+    assert bench.partitions.opened(A, 0) is None, "it was being opened meanwhile"
+
+
+def test_a_closed_partition_is_paused_and_opened_again_after_its_delay() -> None:
+    bench = Bench()
+    lease = bench.open(A)
+    bench.partitions.close(lease, "why", delay=5)
+    assert not lease.live
+    assert bench.partitions.held() == {A: None}
+    assert bench.partitions.due() == [B]
+    bench.now += 5
+    assert bench.partitions.due() == [A, B]
+
+
+def test_closing_a_lease_that_ended_does_not_end_its_successor() -> None:
+    bench = Bench()
+    first = bench.open(A)
+    bench.partitions.close(first, "why")
+    second = bench.open(A)
+    bench.partitions.close(first, "again")
+    bench.partitions.pause(first, "again")
+    assert second.live
+
+
+def test_partitions_of_one_pipeline_fail_together_and_of_another_apart() -> None:
+    bench = Bench()
+    other = Source("a", 1)
+    bench.partitions.own({A: route("a"), other: route("a"), B: route("b")})
+    bench.partitions.pause(bench.open(A), "why")
+    bench.partitions.pause(bench.open(other), "why")
+    bench.partitions.pause(bench.open(B), "why")
+    assert bench.partitions.waits(A) == 1.0
+    assert bench.partitions.waits(other) == 2.0
+    assert bench.partitions.waits(B) == 1.0
+
+
+def test_a_stopped_partition_stays_stopped_until_it_changes_hands() -> None:
+    bench = Bench()
+    lease = bench.open(A)
+    bench.partitions.stop(A, "why")
+    bench.now += 10_000
+    assert not lease.live
+    assert A not in bench.partitions.due()
+    assert bench.partitions.count() == {"open": 0, "waiting": 1, "stopped": 1}
+    bench.partitions.own({B: route("b")})
+    bench.partitions.own({A: route("a"), B: route("b")})
+    assert A in bench.partitions.due()
+
+
+def test_an_absent_topic_is_read_no_more_until_it_is_back() -> None:
+    bench = Bench()
+    lease = bench.open(A)
+    bench.partitions.absent(A, "gone")
+    assert not lease.live
+    assert bench.partitions.held() == {}
+    assert bench.partitions.waits(A) == 1.0
+
+
+def test_every_change_is_told() -> None:
+    bench = Bench()
+    versions: list[int] = []
+    bench.partitions.subscribe(lambda: versions.append(bench.partitions.version))
+    lease = bench.open(A)
+    bench.partitions.close(lease, "why")
+    bench.partitions.postpone(A, "why")
+    bench.partitions.stop(B, "why")
+    assert versions == sorted(set(versions))
+    assert len(versions) == 4
