@@ -14,6 +14,9 @@ from argus_runtime.settings import LogFormat, LogSettings
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _QUIET: Final = ("aiokafka", "httpx", "uvicorn")
+_REPEATING: Final = "aiokafka"
+_REPEAT_S: Final = 60.0
+_REMEMBERED: Final = 256
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -55,11 +58,36 @@ class TextFormatter(logging.Formatter):
         return super().formatMessage(record) + fields
 
 
+class Unrepeated(logging.Filter):
+    """Lets each message of a client library through once a minute.
+
+    aiokafka says the same ten times a second while a broker is away.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this message has not been said for a minute."""
+        if not record.name.startswith(_REPEATING):
+            return True
+        message = record.getMessage()
+        last = self._said.get(message)
+        if last is not None and record.created - last < _REPEAT_S:
+            return False
+        if len(self._said) >= _REMEMBERED:
+            self._said.clear()
+        self._said[message] = record.created
+        return True
+
+
 def configure(settings: LogSettings, component: str) -> None:
     """Sends every record of this process to standard error; replaces earlier handlers."""
     handler = logging.StreamHandler(sys.stderr)
     as_json = settings.format is LogFormat.JSON
     handler.setFormatter(JsonFormatter(component) if as_json else TextFormatter())
+    handler.addFilter(Unrepeated())
     logging.basicConfig(level=settings.level, handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.getLevelName(settings.level), logging.WARNING))

@@ -58,8 +58,9 @@ class KafkaSettings(Section):
     """SASL password."""
     ca_file: Path | None = None
     """PEM bundle that the brokers' certificates are checked against; the system's if absent."""
-    request_timeout: float = Field(default=30.0, gt=0)
-    """Seconds that one request may take; Event Hubs wants at least 60."""
+    request_timeout: float = Field(default=10.0, gt=0)
+    """Seconds that one request may take, and so that a vanished broker is waited for; Event Hubs
+    wants at least 60."""
     metadata_max_age: float = Field(default=60.0, gt=0)
     """Seconds after which topic metadata is fetched again; Event Hubs wants at most 180."""
     connections_max_idle: float = Field(default=180.0, gt=0)

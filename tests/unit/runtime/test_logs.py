@@ -41,3 +41,14 @@ def test_less_severe_records_are_left_out(capsys: pytest.CaptureFixture[str]) ->
     logs.configure(LogSettings(level="WARNING"), "stream")
     logging.getLogger("x").info("hello")
     assert capsys.readouterr().err == ""
+
+
+def test_a_client_library_that_repeats_itself_is_heard_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(LogSettings(), "stream")
+    for name in ("aiokafka.conn", "argus_stream"):
+        for _ in range(5):
+            logging.getLogger(name).warning("broker %s is away", 1)
+    logged = [json.loads(line)["logger"] for line in capsys.readouterr().err.splitlines()]
+    assert logged == ["aiokafka.conn"] + ["argus_stream"] * 5
