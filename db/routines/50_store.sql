@@ -87,12 +87,19 @@ BEGIN
 END
 $$;
 
--- Names of the batch that the pipeline does not know yet, in the order in which they came.
-CREATE OR REPLACE FUNCTION argus.fresh_names(uid text, slices integer[]) RETURNS text[]
+-- Invariant: a pipeline never knows more than 10,000 names. Admits what is new in the batch, first come first, and returns the
+-- names for which there was no room; they are stored as __other__, so that rows, rollups and counters agree.
+CREATE OR REPLACE FUNCTION argus.admit_names(uid text, slices integer[]) RETURNS text[]
 LANGUAGE plpgsql
 AS $$
+DECLARE
+    most CONSTANT integer := 10000;
+    fresh text[];
+    room integer;
 BEGIN
-    RETURN ARRAY(
+    -- Another partition's batch may be admitting names at this moment: one after the other.
+    PERFORM FROM argus.pipelines WHERE pipeline_uid = uid FOR NO KEY UPDATE;
+    fresh := ARRAY(
         SELECT s.event
         FROM pg_temp.staged s
         WHERE s.slice = ANY (slices)
@@ -102,25 +109,6 @@ BEGIN
         )
         ORDER BY min(s.slice), min(s.source_offset)
     );
-END
-$$;
-
--- Invariant: a pipeline never knows more than 10,000 names. Returns those of the batch for which there was no
--- room; they are stored as __other__, so that rows, rollups and counters agree. First come, first admitted.
-CREATE OR REPLACE FUNCTION argus.refuse_names(uid text, slices integer[]) RETURNS text[]
-LANGUAGE plpgsql
-AS $$
-DECLARE
-    most CONSTANT integer := 10000;
-    fresh text[] := argus.fresh_names(uid, slices);
-    room integer;
-BEGIN
-    IF fresh = '{}' THEN
-        RETURN fresh;
-    END IF;
-    -- Another partition's batch may be admitting names at this moment: one after the other.
-    PERFORM FROM argus.pipelines WHERE pipeline_uid = uid FOR NO KEY UPDATE;
-    fresh := argus.fresh_names(uid, slices);
     SELECT greatest(most - count(*), 0) INTO room FROM argus.event_names WHERE pipeline_uid = uid;
     INSERT INTO argus.event_names (pipeline_uid, event) SELECT uid, unnest(fresh[:room]);
     RETURN fresh[room + 1:];
@@ -286,13 +274,17 @@ DECLARE
     unaccounted bigint;
 BEGIN
     FOR target IN
-        SELECT p.pipeline_uid, p.relation, p.dedupe_window, t.schema_name, array_agg(s.slice::integer) AS slices,
+        SELECT p.pipeline_uid, p.relation, p.dedupe_window, t.schema_name, array_agg(DISTINCT s.slice::integer) AS slices,
                sum(staged.n) AS n, bool_or(staged.by_id) AS by_id,
-               min(staged.earliest) AS earliest, max(staged.latest) AS latest
+               min(staged.earliest) AS earliest, max(staged.latest) AS latest,
+               bool_or((
+                   SELECT n.event FROM argus.event_names n WHERE n.pipeline_uid = p.pipeline_uid AND n.event = staged.event
+               ) IS NULL) AS new_names
         FROM (
-            SELECT r.slice, count(*) AS n, bool_or(r.by_id) AS by_id, min(r.time) AS earliest, max(r.time) AS latest
+            SELECT r.slice, r.event, count(*) AS n, bool_or(r.by_id) AS by_id,
+                   min(r.time) AS earliest, max(r.time) AS latest
             FROM pg_temp.staged r
-            GROUP BY r.slice
+            GROUP BY r.slice, r.event
         ) staged
         JOIN unnest(topics) WITH ORDINALITY AS s (topic, slice) USING (slice)
         JOIN argus.pipelines p USING (topic)
@@ -313,7 +305,7 @@ BEGIN
         FOR found_rows IN
             SELECT * FROM argus.insert_rows(
                 target.schema_name, target.relation, target.slices, partitions,
-                argus.refuse_names(target.pipeline_uid, target.slices))
+                CASE WHEN target.new_names THEN argus.admit_names(target.pipeline_uid, target.slices) ELSE '{}' END)
         LOOP
             unaccounted := unaccounted - found_rows.stored;
             RETURN QUERY SELECT found_rows.slice, found_rows.stored, 0::bigint, found_rows.deltas;
@@ -334,8 +326,14 @@ $$;
 CREATE OR REPLACE FUNCTION argus.record_letters(
     topics text[], partitions integer[], from_offsets bigint[], to_offsets bigint[], letters jsonb
 ) RETURNS TABLE (slice integer, recorded bigint)
-LANGUAGE sql VOLATILE
+LANGUAGE plpgsql
 AS $$
+#variable_conflict use_column
+BEGIN
+    IF letters = '[]' THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
     WITH slices AS (
         SELECT *
         FROM unnest(topics, partitions, from_offsets, to_offsets) WITH ORDINALITY
@@ -350,7 +348,8 @@ AS $$
             id = excluded.id, code = excluded.code, event = excluded.event, at = excluded.at
         RETURNING topic, partition
     )
-    SELECT s.slice::integer, count(*) FROM recorded JOIN slices s USING (topic, partition) GROUP BY s.slice
+    SELECT s.slice::integer, count(*) FROM recorded JOIN slices s USING (topic, partition) GROUP BY s.slice;
+END
 $$;
 
 -- Invariant: each partition moves to the end of its slice with exactly the terms of that move, and the outbox follows
@@ -407,11 +406,12 @@ $$;
 --
 -- Invariants: at most one caller moves a partition from a given offset (fence); every offset of a slice is in one term of the
 -- ledger; rows, rollups, deltas and `stored` describe the same set. Raises AR001 (fence), AR002 (does not add up).
+-- Generic plans, because planning the fixed statements anew would cost as much as running them.
 CREATE OR REPLACE FUNCTION argus.store(
     topics text[], partitions integer[], from_offsets bigint[], to_offsets bigint[],
     skipped bigint[], lost bigint[], duplicate_letters bigint[], letters jsonb
 ) RETURNS TABLE (slice integer, stored bigint, duplicate bigint, deltas jsonb)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
