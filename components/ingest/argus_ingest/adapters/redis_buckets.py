@@ -50,6 +50,11 @@ class Call:
         self.argument = _encode((rates, bursts, flat))
 
     @staticmethod
+    def clock(answer: bytes) -> int:
+        """Redis's clock when it judged, in microseconds since the epoch."""
+        return _decode(answer)[0]
+
+    @staticmethod
     def verdicts(answer: bytes) -> list[Verdict]:
         """The verdicts in the order of the checks."""
         numbers = iter(_decode(answer)[1])
