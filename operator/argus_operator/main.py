@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -157,7 +158,7 @@ async def prepare_kafka(kafka: KafkaAdmin) -> None:
 
 async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
     """Runs until `stop` is set; the death of any task is an exception."""
-    watching = asyncio.Event()
+    watching = threading.Event()
     async with connect(settings) as adapters:
         controller, resync = assemble(adapters, settings)
 
@@ -179,7 +180,7 @@ async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
                 group.create_task(resync.run(), name="resync")
                 group.create_task(resync.expire(), name="expire")
                 group.create_task(
-                    watch.watch(kubernetes.connect, controller.wake, watching, stop), name="watch"
+                    watch.watch(kubernetes.connect, controller.wake, watching), name="watch"
                 )
 
         async with ops.serve(settings.ops, live=resync.stalled, ready=ready):
@@ -197,5 +198,5 @@ def main() -> None:
     except ValidationError as error:
         sys.exit(str(error))
     logs.configure(settings.log, COMPONENT)
-    logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf").setLevel(logging.ERROR)
     sys.exit(lifecycle.run(lambda stop: serve(settings, stop)))

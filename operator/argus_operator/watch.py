@@ -7,6 +7,7 @@ configuration) and its finalizer are for edge-triggered handlers, of which there
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,9 +21,14 @@ logger = logging.getLogger(__name__)
 
 SERVER_TIMEOUT_S: Final = 300
 CLIENT_TIMEOUT_S: Final = 310
+_STOP_TIMEOUT_S: Final = 15.0
 
 Connect = Callable[[], kopf.ConnectionInfo]
 Wake = Callable[[Family], None]
+
+
+class WatchEndedError(Exception):
+    """The watch is over although nobody stopped it: the process must begin anew."""
 
 
 class Changes:
@@ -88,16 +94,32 @@ def settings() -> kopf.OperatorSettings:
     return made
 
 
-async def watch(connect: Connect, wake: Wake, ready: asyncio.Event, stop: asyncio.Event) -> None:
-    """Watches until `stop` is set, or a signal that kopf has taken over; then sets it.
+async def watch(connect: Connect, wake: Wake, ready: threading.Event) -> None:
+    """Watches until cancelled, and sets `ready` at its beginning; raises where it ends by itself.
 
-    A watch that cannot go on raises.
+    kopf takes every task of its loop that is younger than itself for its own, and cancels it at the
+    end; so it has a loop in a thread of its own, and wakes families across.
     """
-    await kopf.operator(
-        registry=registry(connect, wake),
-        settings=settings(),
-        clusterwide=True,
-        ready_flag=ready,
-        stop_flag=stop,
-    )
-    stop.set()
+    loop = asyncio.get_running_loop()
+    stop = threading.Event()
+
+    def pass_on(family: Family) -> None:
+        loop.call_soon_threadsafe(wake, family)
+
+    def run() -> None:
+        operator = kopf.operator(
+            registry=registry(connect, pass_on),
+            settings=settings(),
+            clusterwide=True,
+            ready_flag=ready,
+            stop_flag=stop,
+        )
+        asyncio.run(operator)
+
+    watching = asyncio.ensure_future(asyncio.to_thread(run))
+    try:
+        await asyncio.shield(watching)
+    finally:
+        stop.set()
+        await asyncio.wait({watching}, timeout=_STOP_TIMEOUT_S)
+    raise WatchEndedError("kopf has stopped watching")
