@@ -48,7 +48,7 @@ content_key() {
   shift
   {
     printf '%s\n' "$words"
-    find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | cut -d' ' -f1
+    find "$@" -type f -exec sha256sum {} + | cut -d' ' -f1 | sort # by content: a checkout elsewhere has the same key
   } | sha256sum | cut -c1-16
 }
 
