@@ -1,6 +1,7 @@
 -- Who there is: tenants and their pipelines, as the operator last applied them.
 
--- The schema is named, for the default would be argus where that is the role's name too ("$user").
+-- The schema is named, for the default would be argus where that is the role's name too
+-- ("$user").
 CREATE EXTENSION IF NOT EXISTS timescaledb WITH SCHEMA public;
 
 CREATE TABLE argus.tenants (

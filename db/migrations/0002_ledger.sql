@@ -1,7 +1,8 @@
--- What became of every record: where each partition stands, what was dead-lettered, what Redis has still to count.
+-- What became of every record: where each partition stands, what was dead-lettered, what Redis
+-- has still to count.
 
--- One row per partition. Every offset between first_offset and next_offset is in exactly one of the
--- five terms; each is counted where it happens, none is what the others leave over.
+-- One row per partition. Every offset between first_offset and next_offset is in exactly one of
+-- the five terms; each is counted where it happens, none is what the others leave over.
 CREATE TABLE argus.offsets (
     topic           text        NOT NULL REFERENCES argus.pipelines (topic),
     partition       integer     NOT NULL CHECK (partition >= 0),
@@ -24,7 +25,8 @@ CREATE TABLE argus.offsets (
 COMMENT ON COLUMN argus.offsets.skipped IS 'Offset gaps, and records of others.';
 COMMENT ON COLUMN argus.offsets.lost IS 'Records that Kafka deleted before they were read.';
 COMMENT ON COLUMN argus.offsets.expired IS 'Stored rows that retention has dropped since.';
-COMMENT ON COLUMN argus.offsets.letters_expired IS 'Rows of argus.dead_letters that retention has dropped since.';
+COMMENT ON COLUMN argus.offsets.letters_expired IS
+    'Rows of argus.dead_letters that retention has dropped since.';
 COMMENT ON COLUMN argus.offsets.log_end IS 'End of the log as the stream last saw it.';
 
 -- One row per record that went to the dead-letter topic.
@@ -41,7 +43,8 @@ CREATE TABLE argus.dead_letters (
 CREATE INDEX dead_letters_id ON argus.dead_letters (topic, id) WHERE id IS NOT NULL;
 CREATE INDEX dead_letters_at ON argus.dead_letters (topic, at);
 
--- One row per move of next_offset, without gaps, so that a reader can follow a partition from row to row.
+-- One row per move of next_offset, without gaps, so that a reader can follow a partition from row
+-- to row.
 CREATE TABLE argus.outbox (
     topic       text        NOT NULL,
     partition   integer     NOT NULL,

@@ -1,6 +1,6 @@
--- Invariant: argus_stream and argus_reader exist, may log in with these passwords and connect to this database.
--- What they may do is in 90_privileges.sql. Roles belong to the whole server: another
--- database of it may be creating them at the same moment.
+-- Invariant: argus_stream and argus_reader exist, may log in with these passwords and connect to
+-- this database. What they may do is in 90_privileges.sql. Roles belong to the whole server:
+-- another database of it may be creating them at the same moment.
 CREATE OR REPLACE FUNCTION argus.ensure_roles(stream_password text, reader_password text) RETURNS void
 LANGUAGE plpgsql
 AS $$

@@ -4,9 +4,11 @@ CREATE OR REPLACE FUNCTION argus.read_only_role(schema_name text) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN schema_name || '_ro';
 
--- Invariant: the tenant's row, schema and read-only role exist, and argus_reader is a member of that role.
--- Raises AR409 where the schema belongs to another tenant, or the tenant was retained.
-CREATE OR REPLACE FUNCTION argus.ensure_tenant(tenant_id text, namespace text, name text, schema_name text) RETURNS void
+-- Invariant: the tenant's row, schema and read-only role exist, and argus_reader is a member of
+-- that role. Raises AR409 where the schema belongs to another tenant, or the tenant was retained.
+CREATE OR REPLACE FUNCTION argus.ensure_tenant(
+    tenant_id text, namespace text, name text, schema_name text
+) RETURNS void
 LANGUAGE plpgsql
 AS $$
 #variable_conflict use_variable
@@ -17,7 +19,9 @@ BEGIN
     VALUES (tenant_id, namespace, name, schema_name)
     ON CONFLICT DO NOTHING;
     PERFORM FROM argus.tenants t
-    WHERE t.tenant_id = ensure_tenant.tenant_id AND t.schema_name = ensure_tenant.schema_name AND t.retained_at IS NULL
+    WHERE t.tenant_id = ensure_tenant.tenant_id
+      AND t.schema_name = ensure_tenant.schema_name
+      AND t.retained_at IS NULL
     FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING
@@ -39,7 +43,8 @@ BEGIN
 END
 $$;
 
--- Invariant: nothing of the tenant is dropped; its pipelines are retained too. Absent or retained already is fine.
+-- Invariant: nothing of the tenant is dropped; its pipelines are retained too. Absent or retained
+-- already is fine.
 CREATE OR REPLACE FUNCTION argus.retain_tenant(tenant_id text) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -52,13 +57,15 @@ BEGIN
 END
 $$;
 
--- Invariant: everything of the tenant is gone, but for pipelines that were retained: while there are such,
--- the schema and its role stay with them, and the tenant counts as retained. Absent is fine.
+-- Invariant: everything of the tenant is gone, but for pipelines that were retained: while there
+-- are such, the schema and its role stay with them, and the tenant counts as retained. Absent is
+-- fine.
 CREATE OR REPLACE FUNCTION argus.drop_tenant(tenant_id text) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
     tenant argus.tenants;
+    reader text;
 BEGIN
     SELECT * INTO tenant FROM argus.tenants t WHERE t.tenant_id = drop_tenant.tenant_id FOR UPDATE;
     IF NOT FOUND THEN
@@ -72,7 +79,11 @@ BEGIN
         RETURN;
     END IF;
     EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', tenant.schema_name);
-    EXECUTE format('DROP ROLE IF EXISTS %I', argus.read_only_role(tenant.schema_name));
+    reader := argus.read_only_role(tenant.schema_name);
+    IF to_regrole(quote_ident(reader)) IS NOT NULL THEN
+        EXECUTE format('REVOKE ALL ON DATABASE %I FROM %I', current_database(), reader);
+        EXECUTE format('DROP ROLE %I', reader);
+    END IF;
     DELETE FROM argus.tenants t WHERE t.tenant_id = tenant.tenant_id;
 END
 $$;

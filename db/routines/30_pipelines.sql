@@ -1,23 +1,28 @@
--- A pipeline: its row, and in its tenant's schema the hypertable of events, the rollups and the ids.
+-- A pipeline: its row, and in its tenant's schema the hypertable of events, the rollups and the
+-- ids.
 --
--- The ensure functions look before they change, so that a resync of a healthy pipeline takes no lock that
--- a batch or a reader would wait for.
+-- The ensure functions look before they change, so that a resync of a healthy pipeline takes no
+-- lock that a batch or a reader would wait for.
 
--- The function of the timescaledb extension of that name, qualified: the extension may be in any schema.
+-- The function of the timescaledb extension of that name, qualified: the extension may be in any
+-- schema.
 CREATE OR REPLACE FUNCTION argus.timescale(function_name text) RETURNS text
 LANGUAGE sql STABLE
 RETURN (SELECT format('%I.%I', n.nspname, function_name)
         FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
         WHERE e.extname = 'timescaledb');
 
--- The interval of the table's next chunks; null where it is no hypertable. A string body, for PostgreSQL keeps no
--- dependencies of it: the extension replaces its views when it is updated, and may not while one depends on them.
+-- The interval of the table's next chunks; null where it is no hypertable. A string body, for
+-- PostgreSQL keeps no dependencies of it: the extension replaces its views when it is updated,
+-- and may not while one depends on them.
 CREATE OR REPLACE FUNCTION argus.chunk_interval(schema_name text, table_name text) RETURNS interval
 LANGUAGE sql STABLE
 AS $$
     SELECT d.time_interval
     FROM timescaledb_information.dimensions d
-    WHERE d.hypertable_schema = schema_name AND d.hypertable_name = table_name AND d.dimension_number = 1
+    WHERE d.hypertable_schema = schema_name
+      AND d.hypertable_name = table_name
+      AND d.dimension_number = 1
 $$;
 
 -- Invariant: the table has exactly this primary key.
@@ -44,7 +49,8 @@ BEGIN
 END
 $$;
 
--- Invariant: the table exists with at least these columns ("name type …") and this primary key, and the role may read it.
+-- Invariant: the table exists with at least these columns ("name type …") and this primary key,
+-- and the role may read it.
 CREATE OR REPLACE FUNCTION argus.ensure_table(
     schema_name text, table_name text, columns text[], key_columns text[], reader text
 ) RETURNS regclass
@@ -76,8 +82,9 @@ BEGIN
 END
 $$;
 
--- Invariant: the events are a hypertable whose next chunks have this interval. Its key begins with the time: new
--- rows then go to the end of the index whatever their ids, and queries by time need no second index.
+-- Invariant: the events are a hypertable whose next chunks have this interval. Its key begins
+-- with the time: new rows then go to the end of the index whatever their ids, and queries by time
+-- need no second index.
 CREATE OR REPLACE FUNCTION argus.ensure_events(
     schema_name text, table_name text, chunk_interval interval, reader text
 ) RETURNS void
@@ -88,9 +95,10 @@ DECLARE
     events CONSTANT regclass := argus.ensure_table(
         schema_name, table_name,
         ARRAY[
-            'time timestamptz NOT NULL', 'id uuid NOT NULL', 'received_at timestamptz NOT NULL', 'value float8',
-            'source_offset bigint NOT NULL', 'source_partition integer NOT NULL', 'event text NOT NULL',
-            'distinct_id text', 'session_id text', 'original_event text', 'properties jsonb'
+            'time timestamptz NOT NULL', 'id uuid NOT NULL', 'received_at timestamptz NOT NULL',
+            'value float8', 'source_offset bigint NOT NULL', 'source_partition integer NOT NULL',
+            'event text NOT NULL', 'distinct_id text', 'session_id text', 'original_event text',
+            'properties jsonb'
         ],
         ARRAY['time', 'id'], reader);
 BEGIN
@@ -100,18 +108,22 @@ BEGIN
             argus.timescale('create_hypertable'), argus.timescale('by_range'))
         USING events, chunk_interval;
     ELSIF present <> chunk_interval THEN
-        EXECUTE format('SELECT %s($1, $2)', argus.timescale('set_chunk_time_interval')) USING events, chunk_interval;
+        EXECUTE format('SELECT %s($1, $2)', argus.timescale('set_chunk_time_interval'))
+        USING events, chunk_interval;
     END IF;
 END
 $$;
 
 -- Invariant: the ids table can be pruned by age without reading all of it.
-CREATE OR REPLACE FUNCTION argus.ensure_ids(schema_name text, table_name text, uid text, reader text) RETURNS void
+CREATE OR REPLACE FUNCTION argus.ensure_ids(
+    schema_name text, table_name text, uid text, reader text
+) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
     ids CONSTANT regclass := argus.ensure_table(
-        schema_name, table_name, ARRAY['id uuid NOT NULL', 'received_at timestamptz NOT NULL'], ARRAY['id'], reader);
+        schema_name, table_name, ARRAY['id uuid NOT NULL', 'received_at timestamptz NOT NULL'],
+        ARRAY['id'], reader);
     index_name CONSTANT text := table_name || '_' || left(uid, 8) || '_age';
 BEGIN
     IF to_regclass(format('%I.%I', schema_name, index_name)) IS NULL THEN
@@ -121,10 +133,11 @@ END
 $$;
 
 -- Invariant: the pipeline's row says what was asked for, and its three tables exist accordingly.
--- Raises AR404 without the tenant, AR409 where name or topic belong to another pipeline, or this one was retained.
+-- Raises AR404 without the tenant, AR409 where name or topic belong to another pipeline, or this
+-- one was retained.
 CREATE OR REPLACE FUNCTION argus.ensure_pipeline(
-    tenant_id text, pipeline_uid text, pipeline text, topic text, dead_letter_topic text, partitions integer,
-    chunk_interval interval, retention interval, dedupe_window interval
+    tenant_id text, pipeline_uid text, pipeline text, topic text, dead_letter_topic text,
+    partitions integer, chunk_interval interval, retention interval, dedupe_window interval
 ) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -137,7 +150,8 @@ BEGIN
     SELECT * INTO tenant FROM argus.tenants t
     WHERE t.tenant_id = ensure_pipeline.tenant_id AND t.retained_at IS NULL;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'AR404', MESSAGE = format('there is no tenant %s', ensure_pipeline.tenant_id);
+        RAISE EXCEPTION USING
+            ERRCODE = 'AR404', MESSAGE = format('there is no tenant %s', ensure_pipeline.tenant_id);
     END IF;
 
     BEGIN
@@ -146,8 +160,8 @@ BEGIN
             chunk_interval, retention, dedupe_window
         )
         VALUES (
-            ensure_pipeline.pipeline_uid, tenant.tenant_id, ensure_pipeline.pipeline, ensure_pipeline.topic,
-            ensure_pipeline.dead_letter_topic, ensure_pipeline.partitions,
+            ensure_pipeline.pipeline_uid, tenant.tenant_id, ensure_pipeline.pipeline,
+            ensure_pipeline.topic, ensure_pipeline.dead_letter_topic, ensure_pipeline.partitions,
             ensure_pipeline.chunk_interval, ensure_pipeline.retention, ensure_pipeline.dedupe_window
         )
         ON CONFLICT (pipeline_uid) DO UPDATE SET
@@ -168,22 +182,24 @@ BEGIN
     END IF;
 
     reader := argus.read_only_role(tenant.schema_name);
-    PERFORM argus.ensure_events(tenant.schema_name, 'events_' || relation, ensure_pipeline.chunk_interval, reader);
+    PERFORM argus.ensure_events(
+        tenant.schema_name, 'events_' || relation, ensure_pipeline.chunk_interval, reader);
     PERFORM argus.ensure_table(
         tenant.schema_name, 'rollup_' || relation,
         ARRAY['minute timestamptz NOT NULL', 'event text NOT NULL', 'count bigint NOT NULL',
               'sum float8', 'min float8', 'max float8'],
         ARRAY['minute', 'event'], reader);
-    PERFORM argus.ensure_ids(tenant.schema_name, 'ids_' || relation, ensure_pipeline.pipeline_uid, reader);
+    PERFORM argus.ensure_ids(
+        tenant.schema_name, 'ids_' || relation, ensure_pipeline.pipeline_uid, reader);
 END
 $$;
 
 -- What there really is of a pipeline; null where it is absent. Always one row.
 CREATE OR REPLACE FUNCTION argus.observe_pipeline(
     pipeline_uid text,
-    OUT schema_name text, OUT events_table text, OUT rollup_table text, OUT ids_table text, OUT role_name text,
-    OUT chunk_interval interval, OUT retention interval, OUT dedupe_window interval, OUT partitions integer,
-    OUT retained boolean
+    OUT schema_name text, OUT events_table text, OUT rollup_table text, OUT ids_table text,
+    OUT role_name text, OUT chunk_interval interval, OUT retention interval,
+    OUT dedupe_window interval, OUT partitions integer, OUT retained boolean
 )
 LANGUAGE plpgsql STABLE
 AS $$
@@ -212,9 +228,12 @@ $$;
 -- The table's name where it exists, else null.
 CREATE OR REPLACE FUNCTION argus.present_table(schema_name text, table_name text) RETURNS text
 LANGUAGE sql STABLE
-RETURN (SELECT c.relname FROM pg_class c WHERE c.oid = to_regclass(format('%I.%I', schema_name, table_name)));
+RETURN (SELECT c.relname
+        FROM pg_class c
+        WHERE c.oid = to_regclass(format('%I.%I', schema_name, table_name)));
 
--- Holds every partition of the topic until the transaction ends, in the order in which argus.fence takes them.
+-- Holds every partition of the topic until the transaction ends, in the order in which
+-- argus.fence takes them.
 CREATE OR REPLACE FUNCTION argus.lock_topic(topic text) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -223,8 +242,8 @@ BEGIN
 END
 $$;
 
--- Invariant: no row is dropped; the tables are out of the way of a pipeline of the same name, and never expire.
--- Absent or retained already is fine.
+-- Invariant: no row is dropped; the tables are out of the way of a pipeline of the same name, and
+-- never expire. Absent or retained already is fine.
 CREATE OR REPLACE FUNCTION argus.retain_pipeline(pipeline_uid text) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -250,7 +269,8 @@ BEGIN
 END
 $$;
 
--- Invariant: nothing of the pipeline is left, its ledger neither. Absent is fine; one that was retained is dropped too.
+-- Invariant: nothing of the pipeline is left, its ledger neither. Absent is fine; one that was
+-- retained is dropped too.
 CREATE OR REPLACE FUNCTION argus.drop_pipeline(pipeline_uid text) RETURNS void
 LANGUAGE plpgsql
 AS $$

@@ -1,8 +1,11 @@
 -- Where each partition stands, and who reads it. Called by the stream with its owner's rights.
 
--- Invariant: the partition has a row, and it does not stand before the log. Records that Kafka deleted before they
--- were read are counted as lost. Returns the offset to read from. Raises AR404 for a topic of no live pipeline.
-CREATE OR REPLACE FUNCTION argus.open_partition(topic text, partition integer, log_start bigint) RETURNS bigint
+-- Invariant: the partition has a row, and it does not stand before the log. Records that Kafka
+-- deleted before they were read are counted as lost. Returns the offset to read from. Raises
+-- AR404 for a topic of no live pipeline.
+CREATE OR REPLACE FUNCTION argus.open_partition(
+    topic text, partition integer, log_start bigint
+) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -30,7 +33,9 @@ END
 $$;
 
 -- Invariant: log_end is what Kafka said last. Rows that did not change are not written.
-CREATE OR REPLACE FUNCTION argus.sample_log_end(topics text[], partitions integer[], ends bigint[]) RETURNS void
+CREATE OR REPLACE FUNCTION argus.sample_log_end(
+    topics text[], partitions integer[], ends bigint[]
+) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     WITH held AS (
@@ -46,9 +51,12 @@ AS $$
     WHERE o.topic = held.topic AND o.partition = held.partition
 $$;
 
--- Ids that need no (second) dead letter: dead-lettered within the pipeline's dedupe window, or stored. An id without a
--- time of its own is looked up among the ids, any other by its id and time among the rows.
-CREATE OR REPLACE FUNCTION argus.known_ids(topic text, ids uuid[], times timestamptz[]) RETURNS SETOF uuid
+-- Ids that need no (second) dead letter: dead-lettered within the pipeline's dedupe window, or
+-- stored. An id without a time of its own is looked up among the ids, any other by its id and
+-- time among the rows.
+CREATE OR REPLACE FUNCTION argus.known_ids(
+    topic text, ids uuid[], times timestamptz[]
+) RETURNS SETOF uuid
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -62,9 +70,11 @@ BEGIN
     END IF;
     RETURN QUERY EXECUTE format(
         $statement$
-        SELECT d.id FROM argus.dead_letters d WHERE d.topic = $1 AND d.id = ANY ($2) AND d.at > now() - $4
+        SELECT d.id FROM argus.dead_letters d
+        WHERE d.topic = $1 AND d.id = ANY ($2) AND d.at > now() - $4
         UNION
-        SELECT known.id FROM %1$I.%2$I known WHERE known.id = ANY ($2) AND known.received_at > now() - $4
+        SELECT known.id FROM %1$I.%2$I known
+        WHERE known.id = ANY ($2) AND known.received_at > now() - $4
         UNION
         SELECT asked.id
         FROM unnest($2, $3) AS asked (id, time)
@@ -76,7 +86,8 @@ BEGIN
 END
 $$;
 
--- Invariant: the caller counts as alive for `ttl`. Returns everybody who does, by the server's clock.
+-- Invariant: the caller counts as alive for `ttl`. Returns everybody who does, by the server's
+-- clock.
 CREATE OR REPLACE FUNCTION argus.heartbeat(member uuid, ttl interval) RETURNS SETOF uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -86,9 +97,11 @@ BEGIN
     -- Long dead ones; two members may be clearing up at once.
     DELETE FROM argus.members m
     WHERE m.id IN (
-        SELECT id FROM argus.members WHERE heartbeat_at < clock_timestamp() - 100 * ttl FOR UPDATE SKIP LOCKED
+        SELECT id FROM argus.members WHERE heartbeat_at < clock_timestamp() - 100 * ttl
+        FOR UPDATE SKIP LOCKED
     );
-    RETURN QUERY SELECT m.id FROM argus.members m WHERE m.heartbeat_at > clock_timestamp() - ttl ORDER BY m.id;
+    RETURN QUERY
+    SELECT m.id FROM argus.members m WHERE m.heartbeat_at > clock_timestamp() - ttl ORDER BY m.id;
 END
 $$;
 

@@ -1,12 +1,16 @@
--- The way of a batch: from the session's staging table into the tenants' hypertables, with its ledger.
+-- The way of a batch: from the session's staging table into the tenants' hypertables, with its
+-- ledger.
 --
--- The stream may call these and nothing else: they run with their owner's rights, so the stream's role
--- needs none on the tables. What they read from the caller's session is a table that they made themselves.
+-- The stream may call these and nothing else: they run with their owner's rights, so the stream's
+-- role needs none on the tables. What they read from the caller's session is a table that they
+-- made themselves.
 
--- Invariant: pg_temp.staged is empty, belongs to this function's owner, and the caller may only fill it.
--- The caller must not own it: a trigger or rule of its own on it would run with the owner's rights.
+-- Invariant: pg_temp.staged is empty, belongs to this function's owner, and the caller may only
+-- fill it. The caller must not own it: a trigger or rule of its own on it would run with the
+-- owner's rights.
 CREATE OR REPLACE FUNCTION argus.create_staging() RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
 AS $$
 BEGIN
     CREATE TEMPORARY TABLE IF NOT EXISTS staged (
@@ -28,8 +32,9 @@ BEGIN
 END
 $$;
 
--- Invariant: pg_temp.staged is empty. TRUNCATE costs 1.5 ms whatever the size (new files, forgotten plans), DELETE leaves its rows to
--- be skipped by every later scan: small batches delete, until what they left is worth the truncation.
+-- Invariant: pg_temp.staged is empty. TRUNCATE costs 1.5 ms whatever the size (new files,
+-- forgotten plans), DELETE leaves its rows to be skipped by every later scan: small batches
+-- delete, until what they left is worth the truncation.
 CREATE OR REPLACE FUNCTION argus.clear_staging() RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -57,10 +62,13 @@ BEGIN
 END
 $$;
 
--- Invariant: on return this transaction holds the row of every slice's partition, and each stands at the slice's
--- first offset. Rows are locked in one order by everybody, so two calls never wait for each other in a circle.
--- Raises AR001 where a partition has moved: whoever calls then is not, or no longer, its owner.
-CREATE OR REPLACE FUNCTION argus.fence(topics text[], partitions integer[], from_offsets bigint[]) RETURNS void
+-- Invariant: on return this transaction holds the row of every slice's partition, and each stands
+-- at the slice's first offset. Rows are locked in one order by everybody, so two calls never wait
+-- for each other in a circle. Raises AR001 where a partition has moved: whoever calls then is
+-- not, or no longer, its owner.
+CREATE OR REPLACE FUNCTION argus.fence(
+    topics text[], partitions integer[], from_offsets bigint[]
+) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -72,7 +80,8 @@ BEGIN
     FOR NO KEY UPDATE OF o;
 
     SELECT s.topic, s.partition, s.from_offset AS expected, o.next_offset AS found INTO moved
-    FROM unnest(topics, partitions, from_offsets) WITH ORDINALITY AS s (topic, partition, from_offset, slice)
+    FROM unnest(topics, partitions, from_offsets) WITH ORDINALITY
+        AS s (topic, partition, from_offset, slice)
     LEFT JOIN argus.offsets o USING (topic, partition)
     WHERE o.next_offset IS DISTINCT FROM s.from_offset
     ORDER BY s.slice
@@ -81,14 +90,16 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'AR001',
             MESSAGE = format('partition %s of %s stands at %s, not at %s',
-                             moved.partition, moved.topic, coalesce(moved.found::text, 'no offset'), moved.expected),
+                             moved.partition, moved.topic, coalesce(moved.found::text, 'no offset'),
+                             moved.expected),
             DETAIL = to_jsonb(moved)::text;
     END IF;
 END
 $$;
 
--- Invariant: a pipeline never knows more than 10,000 names. Admits what is new in the batch, first come first, and returns the
--- names for which there was no room; they are stored as __other__, so that rows, rollups and counters agree.
+-- Invariant: a pipeline never knows more than 10,000 names. Admits what is new in the batch,
+-- first come first, and returns the names for which there was no room; they are stored as
+-- __other__, so that rows, rollups and counters agree.
 CREATE OR REPLACE FUNCTION argus.admit_names(uid text, slices integer[]) RETURNS text[]
 LANGUAGE plpgsql
 AS $$
@@ -115,9 +126,9 @@ BEGIN
 END
 $$;
 
--- Invariant: of the rows whose id alone identifies them, one per id stays staged, and only where the id is new
--- in the dedupe window. Removes the others and counts them per slice. The window is measured between
--- receipts, not from now, so that a batch that is read again is judged alike.
+-- Invariant: of the rows whose id alone identifies them, one per id stays staged, and only where
+-- the id is new in the dedupe window. Removes the others and counts them per slice. The window is
+-- measured between receipts, not from now, so that a batch that is read again is judged alike.
 CREATE OR REPLACE FUNCTION argus.unstage_known_ids(
     schema_name text, ids_table text, slices integer[], dedupe_window interval
 ) RETURNS TABLE (slice integer, duplicate bigint)
@@ -151,9 +162,10 @@ BEGIN
 END
 $$;
 
--- Invariant: rows, minute rollups and the returned counts describe the same set, the rows that this call inserted.
--- Rows are inserted in one order by everybody (time, id), rollups too (minute, event): no circular waits.
--- A sum outside float8 is infinite instead of an error, for no value that fits a row may stop the batch.
+-- Invariant: rows, minute rollups and the returned counts describe the same set, the rows that
+-- this call inserted. Rows are inserted in one order by everybody (time, id), rollups too
+-- (minute, event): no circular waits. A sum outside float8 is infinite instead of an error, for
+-- no value that fits a row may stop the batch.
 CREATE OR REPLACE FUNCTION argus.insert_rows(
     schema_name text, relation text, slices integer[], partitions integer[], refused text[]
 ) RETURNS TABLE (slice integer, stored bigint, deltas jsonb)
@@ -191,11 +203,13 @@ BEGIN
                 min = least(r.min, excluded.min),
                 max = greatest(r.max, excluded.max)
         ), by_event AS (
-            SELECT source_partition, date_bin('1 second', received_at, 'epoch') AS second, event, count(*) AS n
+            SELECT source_partition, date_bin('1 second', received_at, 'epoch') AS second, event,
+                   count(*) AS n
             FROM inserted
             GROUP BY 1, 2, 3
         ), by_second AS (
-            SELECT source_partition, second, sum(n)::bigint AS n, jsonb_object_agg(event, n) AS events
+            SELECT source_partition, second, sum(n)::bigint AS n,
+                   jsonb_object_agg(event, n) AS events
             FROM by_event
             GROUP BY 1, 2
         )
@@ -210,11 +224,13 @@ BEGIN
 END
 $$;
 
--- Invariant: counts the staged rows whose (time, id) the table holds in another record's row. Counted by
--- looking, not as what was not inserted: a row that vanished in between is neither, and the ledger says so.
--- The row that this transaction wrote itself is no duplicate; one of the same offset from an earlier life is.
+-- Invariant: counts the staged rows whose (time, id) the table holds in another record's row.
+-- Counted by looking, not as what was not inserted: a row that vanished in between is neither,
+-- and the ledger says so. The row that this transaction wrote itself is no duplicate; one of the
+-- same offset from an earlier life is.
 CREATE OR REPLACE FUNCTION argus.count_duplicates(
-    schema_name text, events_table text, slices integer[], partitions integer[], earliest timestamptz, latest timestamptz
+    schema_name text, events_table text, slices integer[], partitions integer[],
+    earliest timestamptz, latest timestamptz
 ) RETURNS TABLE (slice integer, duplicate bigint)
 LANGUAGE plpgsql
 AS $$
@@ -239,7 +255,9 @@ END
 $$;
 
 -- Invariant: raises AR002 unless every staged row lies inside the offsets of its slice.
-CREATE OR REPLACE FUNCTION argus.require_rows_in_slices(from_offsets bigint[], to_offsets bigint[]) RETURNS void
+CREATE OR REPLACE FUNCTION argus.require_rows_in_slices(
+    from_offsets bigint[], to_offsets bigint[]
+) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -247,9 +265,12 @@ DECLARE
 BEGIN
     SELECT staged.*, s.from_offset, s.to_offset INTO stray
     FROM (
-        SELECT slice, min(source_offset) AS first, max(source_offset) AS last FROM pg_temp.staged GROUP BY slice
+        SELECT slice, min(source_offset) AS first, max(source_offset) AS last
+        FROM pg_temp.staged
+        GROUP BY slice
     ) staged
-    LEFT JOIN unnest(from_offsets, to_offsets) WITH ORDINALITY AS s (from_offset, to_offset, slice) USING (slice)
+    LEFT JOIN unnest(from_offsets, to_offsets) WITH ORDINALITY AS s (from_offset, to_offset, slice)
+        USING (slice)
     WHERE (staged.first >= s.from_offset AND staged.last < s.to_offset) IS NOT TRUE
     LIMIT 1;
     IF FOUND THEN
@@ -261,8 +282,9 @@ BEGIN
 END
 $$;
 
--- Invariant: every staged row is stored, or counted as a duplicate; a slice may come in several rows, to be summed.
--- Tables are taken in one order by everybody, and within one: ids, names, rows, rollups.
+-- Invariant: every staged row is stored, or counted as a duplicate; a slice may come in several
+-- rows, to be summed. Tables are taken in one order by everybody, and within one: ids, names,
+-- rows, rollups.
 CREATE OR REPLACE FUNCTION argus.store_staged(
     topics text[], partitions integer[]
 ) RETURNS TABLE (slice integer, stored bigint, duplicate bigint, deltas jsonb)
@@ -274,11 +296,13 @@ DECLARE
     unaccounted bigint;
 BEGIN
     FOR target IN
-        SELECT p.pipeline_uid, p.relation, p.dedupe_window, t.schema_name, array_agg(DISTINCT s.slice::integer) AS slices,
+        SELECT p.pipeline_uid, p.relation, p.dedupe_window, t.schema_name,
+               array_agg(DISTINCT s.slice::integer) AS slices,
                sum(staged.n) AS n, bool_or(staged.by_id) AS by_id,
                min(staged.earliest) AS earliest, max(staged.latest) AS latest,
                bool_or((
-                   SELECT n.event FROM argus.event_names n WHERE n.pipeline_uid = p.pipeline_uid AND n.event = staged.event
+                   SELECT n.event FROM argus.event_names n
+                   WHERE n.pipeline_uid = p.pipeline_uid AND n.event = staged.event
                ) IS NULL) AS new_names
         FROM (
             SELECT r.slice, r.event, count(*) AS n, bool_or(r.by_id) AS by_id,
@@ -296,7 +320,8 @@ BEGIN
         IF target.by_id THEN
             FOR found_rows IN
                 SELECT * FROM argus.unstage_known_ids(
-                    target.schema_name, 'ids_' || target.relation, target.slices, target.dedupe_window)
+                    target.schema_name, 'ids_' || target.relation, target.slices,
+                    target.dedupe_window)
             LOOP
                 unaccounted := unaccounted - found_rows.duplicate;
                 RETURN QUERY SELECT found_rows.slice, 0::bigint, found_rows.duplicate, NULL::jsonb;
@@ -305,7 +330,9 @@ BEGIN
         FOR found_rows IN
             SELECT * FROM argus.insert_rows(
                 target.schema_name, target.relation, target.slices, partitions,
-                CASE WHEN target.new_names THEN argus.admit_names(target.pipeline_uid, target.slices) ELSE '{}' END)
+                CASE WHEN target.new_names
+                     THEN argus.admit_names(target.pipeline_uid, target.slices)
+                     ELSE '{}' END)
         LOOP
             unaccounted := unaccounted - found_rows.stored;
             RETURN QUERY SELECT found_rows.slice, found_rows.stored, 0::bigint, found_rows.deltas;
@@ -321,8 +348,8 @@ BEGIN
 END
 $$;
 
--- Invariant: counts the letters that were recorded, not those that were given; one outside its slice is not recorded.
--- A letter of an offset that has one already is the same letter.
+-- Invariant: counts the letters that were recorded, not those that were given; one outside its
+-- slice is not recorded. A letter of an offset that has one already is the same letter.
 CREATE OR REPLACE FUNCTION argus.record_letters(
     topics text[], partitions integer[], from_offsets bigint[], to_offsets bigint[], letters jsonb
 ) RETURNS TABLE (slice integer, recorded bigint)
@@ -341,20 +368,26 @@ BEGIN
     ), recorded AS (
         INSERT INTO argus.dead_letters (topic, partition, source_offset, id, code, event)
         SELECT s.topic, s.partition, l."offset", l.id, l.code, l.event
-        FROM jsonb_to_recordset(letters) AS l (slice integer, "offset" bigint, id uuid, code text, event text)
-        JOIN slices s ON s.slice = l.slice AND l."offset" >= s.from_offset AND l."offset" < s.to_offset
+        FROM jsonb_to_recordset(letters)
+            AS l (slice integer, "offset" bigint, id uuid, code text, event text)
+        JOIN slices s
+            ON s.slice = l.slice AND l."offset" >= s.from_offset AND l."offset" < s.to_offset
         ORDER BY 1, 2, 3
         ON CONFLICT (topic, partition, source_offset) DO UPDATE SET
             id = excluded.id, code = excluded.code, event = excluded.event, at = excluded.at
         RETURNING topic, partition
     )
-    SELECT s.slice::integer, count(*) FROM recorded JOIN slices s USING (topic, partition) GROUP BY s.slice;
+    SELECT s.slice::integer, count(*)
+    FROM recorded
+    JOIN slices s USING (topic, partition)
+    GROUP BY s.slice;
 END
 $$;
 
--- Invariant: each partition moves to the end of its slice with exactly the terms of that move, and the outbox follows
--- without a gap. Raises AR002 where the terms of a slice do not add up to its offsets; the table's CHECK
--- would refuse it too, but with a SQLSTATE that speaks of bad data.
+-- Invariant: each partition moves to the end of its slice with exactly the terms of that move,
+-- and the outbox follows without a gap. Raises AR002 where the terms of a slice do not add up to
+-- its offsets; the table's CHECK would refuse it too, but with a SQLSTATE that speaks of bad
+-- data.
 CREATE OR REPLACE FUNCTION argus.settle(terms argus.slice_terms[]) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -400,18 +433,21 @@ $$;
 
 -- Stores what the session staged, and moves the partitions' offsets over it: all or nothing.
 --
--- Slice i is topic and partition i, from from_offsets[i] up to, but without, to_offsets[i]. Of its records, rows are staged,
--- letters were dead-lettered, duplicate_letters would have been but their id was known, skipped were nobody's
--- and lost are gone. Returns one row per slice; deltas are its new rows per second of receipt and event.
+-- Slice i is topic and partition i, from from_offsets[i] up to, but without, to_offsets[i]. Of
+-- its records, rows are staged, letters were dead-lettered, duplicate_letters would have been but
+-- their id was known, skipped were nobody's and lost are gone. Returns one row per slice; deltas
+-- are its new rows per second of receipt and event.
 --
--- Invariants: at most one caller moves a partition from a given offset (fence); every offset of a slice is in one term of the
--- ledger; rows, rollups, deltas and `stored` describe the same set. Raises AR001 (fence), AR002 (does not add up).
--- Generic plans, because planning the fixed statements anew would cost as much as running them.
+-- Invariants: at most one caller moves a partition from a given offset (fence); every offset of a
+-- slice is in one term of the ledger; rows, rollups, deltas and `stored` describe the same set.
+-- Raises AR001 (fence), AR002 (does not add up). Generic plans, because planning the fixed
+-- statements anew would cost as much as running them.
 CREATE OR REPLACE FUNCTION argus.store(
     topics text[], partitions integer[], from_offsets bigint[], to_offsets bigint[],
     skipped bigint[], lost bigint[], duplicate_letters bigint[], letters jsonb
 ) RETURNS TABLE (slice integer, stored bigint, duplicate bigint, deltas jsonb)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -427,14 +463,16 @@ BEGIN
         FROM argus.store_staged(topics, partitions)
         GROUP BY slice
     ), lettered AS MATERIALIZED (
-        SELECT slice, recorded FROM argus.record_letters(topics, partitions, from_offsets, to_offsets, letters)
+        SELECT slice, recorded
+        FROM argus.record_letters(topics, partitions, from_offsets, to_offsets, letters)
     )
     SELECT array_agg(ROW(
         s.slice, s.topic, s.partition, s.from_offset, s.to_offset,
-        coalesce(m.stored, 0), coalesce(m.duplicate, 0) + s.duplicate_letters, coalesce(l.recorded, 0),
-        s.skipped, s.lost, coalesce(m.deltas, '{}')
+        coalesce(m.stored, 0), coalesce(m.duplicate, 0) + s.duplicate_letters,
+        coalesce(l.recorded, 0), s.skipped, s.lost, coalesce(m.deltas, '{}')
     )::argus.slice_terms) INTO terms
-    FROM unnest(topics, partitions, from_offsets, to_offsets, skipped, lost, duplicate_letters) WITH ORDINALITY
+    FROM unnest(topics, partitions, from_offsets, to_offsets, skipped, lost, duplicate_letters)
+        WITH ORDINALITY
         AS s (topic, partition, from_offset, to_offset, skipped, lost, duplicate_letters, slice)
     LEFT JOIN moved m USING (slice)
     LEFT JOIN lettered l USING (slice);

@@ -1,7 +1,8 @@
--- What the live counters in Redis follow: the outbox, from move to move, or the whole window at once.
+-- What the live counters in Redis follow: the outbox, from move to move, or the whole window at
+-- once.
 
--- The moves of a partition from this offset on, in order. A first row that starts later means that what lies between
--- has left the outbox: rebuild from argus.live_window.
+-- The moves of a partition from this offset on, in order. A first row that starts later means
+-- that what lies between has left the outbox: rebuild from argus.live_window.
 CREATE OR REPLACE FUNCTION argus.outbox_after(
     topic text, partition integer, from_offset bigint
 ) RETURNS TABLE (from_offset bigint, to_offset bigint, deltas jsonb)
@@ -13,10 +14,13 @@ AS $$
     ORDER BY o.from_offset
 $$;
 
--- One snapshot of the last hour by second of receipt: what a partition's rows up to next_offset add to each counter.
--- One statement, so that no move falls between the counts and the offsets. The outbox is kept for longer
--- than the window (argus.expire), so its deltas are all of it, and hundreds of rows stand for millions.
-CREATE OR REPLACE FUNCTION argus.live_window(topic text) RETURNS TABLE (partition integer, next_offset bigint, deltas jsonb)
+-- One snapshot of the last hour by second of receipt: what a partition's rows up to next_offset
+-- add to each counter. One statement, so that no move falls between the counts and the offsets.
+-- The outbox is kept for longer than the window (argus.expire), so its deltas are all of it, and
+-- hundreds of rows stand for millions.
+CREATE OR REPLACE FUNCTION argus.live_window(
+    topic text
+) RETURNS TABLE (partition integer, next_offset bigint, deltas jsonb)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     WITH by_event AS (
@@ -27,9 +31,13 @@ AS $$
         WHERE o.topic = $1 AND s.key::bigint > extract(epoch FROM now()) - 3600
         GROUP BY 1, 2, 3
     ), by_second AS (
-        SELECT b.partition, b.second, jsonb_object_agg(b.event, b.n) AS events FROM by_event b GROUP BY 1, 2
+        SELECT b.partition, b.second, jsonb_object_agg(b.event, b.n) AS events
+        FROM by_event b
+        GROUP BY 1, 2
     ), by_partition AS (
-        SELECT b.partition, jsonb_object_agg(b.second, b.events) AS deltas FROM by_second b GROUP BY 1
+        SELECT b.partition, jsonb_object_agg(b.second, b.events) AS deltas
+        FROM by_second b
+        GROUP BY 1
     )
     SELECT o.partition, o.next_offset, coalesce(b.deltas, '{}')
     FROM argus.offsets o

@@ -15,23 +15,27 @@ BEGIN
 END
 $$;
 
--- Per partition. Balanced: the log is read to its end, and each of its records was stored, known already or dead-lettered.
+-- Per partition. Balanced: the log is read to its end, and each of its records was stored, known
+-- already or dead-lettered.
 CREATE OR REPLACE VIEW argus.ledger AS
 SELECT t.namespace, t.name AS tenant, p.pipeline, o.topic, o.partition,
        o.first_offset, o.next_offset, o.log_end,
        o.stored, o.duplicate, o.dead_lettered, o.skipped, o.lost, o.expired,
        o.log_end - o.next_offset AS in_flight,
-       o.log_end = o.next_offset AND o.log_end - o.first_offset = o.stored + o.duplicate + o.dead_lettered AS balanced,
+       o.log_end = o.next_offset
+           AND o.log_end - o.first_offset = o.stored + o.duplicate + o.dead_lettered AS balanced,
        o.updated_at
 FROM argus.offsets o
 JOIN argus.pipelines p USING (topic)
 JOIN argus.tenants t USING (tenant_id)
 WHERE p.retained_at IS NULL;
 
--- Per pipeline, against a count of what is really there. Balanced: each row that was stored is there, or retention took it;
--- letters likewise. Counts every row: ask rarely.
+-- Per pipeline, against a count of what is really there. Balanced: each row that was stored is
+-- there, or retention took it; letters likewise. Counts every row: ask rarely.
 CREATE OR REPLACE VIEW argus.audit AS
-SELECT a.*, a.rows + a.expired = a.stored AND a.letters + a.letters_expired = a.dead_lettered AS balanced
+SELECT a.*,
+       a.rows + a.expired = a.stored
+           AND a.letters + a.letters_expired = a.dead_lettered AS balanced
 FROM (
     SELECT t.namespace, t.name AS tenant, p.pipeline,
            coalesce(sum(o.stored), 0)::bigint AS stored,

@@ -1,7 +1,8 @@
--- Who may do what in schema argus. The last of the routines: PostgreSQL lets everybody execute a new function.
+-- Who may do what in schema argus. The last of the routines: PostgreSQL lets everybody execute a
+-- new function.
 --
--- Invariant: argus_stream may call what it needs to store, and touch no table. argus_reader may read, and call what the views
--- call. Nobody else may do anything.
+-- Invariant: argus_stream may call what it needs to store, and touch no table. argus_reader may
+-- read, and call what the views call. Nobody else may do anything.
 CREATE OR REPLACE FUNCTION argus.grant_privileges() RETURNS void
 LANGUAGE plpgsql
 AS $$

@@ -177,7 +177,6 @@ async def test_retention_waits_for_a_batch_that_writes_what_it_drops(
     transaction = writer.transaction()
     await transaction.start()
     await store(writer, Slice(short.topic, 0, 1, aged(9 * HOUR)))
-    await admin.execute("SET lock_timeout = '500ms'")
     with pytest.raises(asyncpg.LockNotAvailableError):
         await expire(admin, short)
     await transaction.commit()
