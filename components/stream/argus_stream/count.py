@@ -206,6 +206,7 @@ class LiveCounting:
             return False
         entries = deque(await self._outbox.outbox_after(source, fence))
         while entries:
+            self._watch.step(LOOP)
             some = [entries.popleft() for _ in range(min(len(entries), _APPLY_CHANGES))]
             changes = [self._change(source, route, entry) for entry in some]
             fence = (await self._counters.apply(changes))[-1]

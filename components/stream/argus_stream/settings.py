@@ -43,8 +43,9 @@ class StoreSettings(Section):
     """Seconds to wait after a first failure; each one in a row doubles it."""
     most_delay: float = Field(default=15.0, gt=0)
     """Longest wait between two tries, in seconds."""
-    connections: int = Field(default=3, ge=1)
-    """Connections beside the storing one: heartbeats, opening, live counters."""
+    connections: int = Field(default=5, ge=1)
+    """Connections beside the storing one, opened as needed: heartbeats, opening, known ids, live
+    counters."""
 
 
 class StreamSettings(ProcessSettings):

@@ -22,7 +22,7 @@ def through(world: World, proxy: Proxy) -> StreamSettings:
             host="127.0.0.1",
             port=proxy.port,
             name=urlsplit(world.database).path.removeprefix("/"),
-            user="argus_stream",
+            user=world.user,
             password=SecretStr(PASSWORD),
             connect_timeout=1,
             command_timeout=2,

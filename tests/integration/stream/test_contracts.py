@@ -137,8 +137,8 @@ class TestTimescaleStore(contracts.StoreContract):
     ) -> None:
         await store.store([self.piece(lease, 0, 4)])
         await world.sql.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE usename = 'argus_stream' AND datname = current_database()"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1",
+            world.user,
         )
         await asyncio.sleep(0.1)
         try:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -38,7 +39,7 @@ def environment(world: World) -> dict[str, str]:
         "ARGUS_DATABASE__HOST": database.hostname or "",
         "ARGUS_DATABASE__PORT": str(database.port),
         "ARGUS_DATABASE__NAME": database.path.removeprefix("/"),
-        "ARGUS_DATABASE__USER": "argus_stream",
+        "ARGUS_DATABASE__USER": world.user,
         "ARGUS_DATABASE__PASSWORD": PASSWORD,
         "ARGUS_REGISTRY_TOPIC": world.registry_topic,
         "ARGUS_OPS__HOST": "127.0.0.1",
@@ -50,13 +51,13 @@ def environment(world: World) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def process(world: World) -> AsyncIterator[asyncio.subprocess.Process]:
+async def process(world: World, **changes: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """The console script as a process of its own, killed at the end if it still lives."""
     started = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         "import sys; from argus_stream.main import main; sys.exit(main())",
-        env=environment(world),
+        env=environment(world) | changes,
     )
     try:
         yield started
@@ -128,10 +129,10 @@ async def test_cancelled_anywhere_and_started_again_it_loses_and_doubles_nothing
 
 async def test_killed_processes_lose_and_double_nothing(world: World) -> None:
     pipeline = await world.add_pipeline("web", partitions=2)
-    log, expected = mixture(30_000, seed=3)
+    log, expected = mixture(12_000, seed=3)
     choose = random.Random(4)
     for number in range(4):
-        await world.produce(pipeline, log[number * 7_500 : (number + 1) * 7_500])
+        await world.produce(pipeline, log[number * 3_000 : (number + 1) * 3_000])
         async with process(world):
             before = (await world.ledger(pipeline))["offsets"]
 
@@ -160,6 +161,31 @@ async def test_sigterm_finishes_the_batch_commits_and_leaves(world: World) -> No
     stored = (await world.ledger(pipeline))["offsets"]
     assert await world.committed(pipeline) == stored
     assert not await members(world) - before
+
+
+async def test_the_ops_port_says_that_it_lives_and_what_it_did(world: World) -> None:
+    pipeline = await world.add_pipeline("web")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    async with process(world, ARGUS_OPS__PORT=str(port)):
+        await world.produce(pipeline, [event() for _ in range(3)])
+        await world.settled(pipeline, 3)
+        assert await get(port, "/healthz") == (200, "ok\n")
+        assert await get(port, "/readyz") == (200, "ok\n")
+        status, metrics = await get(port, "/metrics")
+    assert status == 200
+    assert 'argus_stream_records_total{outcome="stored"} 3.0' in metrics
+
+
+async def get(port: int, path: str) -> tuple[int, str]:
+    """Status and body of a GET on 127.0.0.1."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    return int(head.split()[1]), body
 
 
 async def test_two_processes_share_the_partitions_and_hand_them_over(world: World) -> None:

@@ -258,3 +258,19 @@ async def test_a_removed_pipeline_is_dropped_and_the_others_go_on(world: World) 
         await world.produce(kept, [event()])
         await world.settled(kept, 1)
     assert (await world.ledger(gone))["offsets"] == 1
+
+
+async def test_partitions_that_were_added_are_read(world: World) -> None:
+    pipeline = await world.add_pipeline("web")
+    async with world.stream() as service:
+        await world.produce(pipeline, [event()])
+        await world.settled(pipeline, 1)
+        grown = await world.grow(pipeline, 3)
+
+        async def read() -> bool:
+            return len(service.held) == 3
+
+        await until(read, 10, "all three partitions are held")
+        await world.produce(grown, [event() for _ in range(30)])
+        ledger = await world.settled(grown, 31)
+    assert ledger["stored"] == 31

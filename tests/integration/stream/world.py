@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.structs import ConsumerRecord
 from argus_contract import envelope, headers, ids, names, redis_keys, registry
 from argus_contract.headers import Header
@@ -38,6 +38,13 @@ def micros() -> int:
 def new_uid() -> str:
     """A resource's uid."""
     return f"{secrets.token_hex(4)}-0000-4000-8000-{secrets.token_hex(6)}"
+
+
+class Database(NamedTuple):
+    """A database, as its owner's URL, and the user that streams."""
+
+    url: str
+    user: str
 
 
 class Message:
@@ -88,11 +95,12 @@ def reject(code: Code, value: bytes, *, id: str | None = None, error: str = "why
 class World:
     """Engines, with one tenant of the test's own."""
 
-    def __init__(self, bootstrap: str, redis: Redis, redis_url: str, database: str) -> None:
+    def __init__(self, bootstrap: str, redis: Redis, redis_url: str, database: Database) -> None:
         self.bootstrap = bootstrap
         self.redis = redis
         self.redis_url = redis_url
-        self.database = database
+        self.database = database.url
+        self.user = database.user
         self.uid = new_uid()
         self.namespace = f"ns{secrets.token_hex(3)}"
         self.tenant = names.tenant_id(self.namespace, "shop", self.uid)
@@ -182,6 +190,20 @@ class World:
         await self.publish()
         return pipeline
 
+    async def grow(self, pipeline: Pipeline, partitions: int) -> Pipeline:
+        """Adds partitions, as the operator does: Kafka, SQL, registry."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            await admin.create_partitions({pipeline.topic: NewPartitions(partitions)})
+        finally:
+            await admin.close()
+        grown = msgspec.structs.replace(pipeline, partitions=partitions)
+        self.pipelines[pipeline.name] = grown
+        await self.publish()
+        await self.producer.client.force_metadata_update()
+        return grown
+
     @property
     def document(self) -> TenantDocument:
         """The tenant as the registry has it."""
@@ -235,7 +257,7 @@ class World:
                 host=database.hostname or "",
                 port=database.port or 0,
                 name=database.path.removeprefix("/"),
-                user="argus_stream",
+                user=self.user,
                 password=SecretStr(PASSWORD),
             ),
             "ops": OpsSettings(host="127.0.0.1", port=0),

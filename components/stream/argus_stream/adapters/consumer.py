@@ -86,11 +86,13 @@ class KafkaLog:
         return cast("Mapping[Source, Sequence[Record]]", fetched)
 
     def _concerned(self, error: KafkaError) -> frozenset[Source]:
-        """The partitions that an error names; all where it names none."""
-        named = error.args[0] if error.args else None
-        if isinstance(named, dict):
-            return frozenset(Source(*partition) for partition in named)
-        return frozenset(Source(*partition) for partition in self._consumer.assignment())
+        """The partitions or the topic that an error names; all partitions where it names none."""
+        assigned = frozenset(Source(*partition) for partition in self._consumer.assignment())
+        named: set[object] = set()
+        for argument in error.args:
+            named |= set(argument) if isinstance(argument, dict) else {argument}
+        concerned = {each for each in assigned if each in named or each.topic in named}
+        return frozenset(concerned) or assigned
 
     async def position(self, source: Source) -> int:
         """Does not wait: each assigned partition has a position."""

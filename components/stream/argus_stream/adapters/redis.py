@@ -18,6 +18,8 @@ FENCE_SECONDS: Final = 2 * 3_600
 """How long an untouched fence lives: longer than any hash that it speaks for."""
 STAGED_SECONDS: Final = 60
 """How long a staged window lives: less than the outbox, so that what it lacks is still there."""
+REPLACE_TIMEOUT: Final = 50.0
+"""Seconds after which a replacement is given up, before what it staged begins to expire."""
 _STAGE_FIELDS: Final = 1_000
 _STAGE_COMMANDS: Final = 200
 
@@ -69,15 +71,19 @@ class RedisCounters:
         token = secrets.token_hex(4)
         staged = {key: _staged(key, token) for key, events in window.counts.items() if events}
         with _translated():
-            for commands in _chunks(_fields(window, staged), _STAGE_COMMANDS):
-                pipeline = self._redis.pipeline(transaction=False)
-                for key, fields in commands:
-                    pipeline.hset(key, mapping=cast("Mapping[Any, Any]", fields))
-                    pipeline.expire(key, STAGED_SECONDS)
-                await self._within(pipeline.execute())
-            whole = await self._within(self._swap(window, staged))
+            async with asyncio.timeout(REPLACE_TIMEOUT):
+                whole = await self._stage_and_swap(window, staged)
         if whole != 1:
             raise LiveError("the staged window was lost before it was whole")
+
+    async def _stage_and_swap(self, window: LiveWindow, staged: Mapping[str, str]) -> int:
+        for commands in _chunks(_fields(window, staged), _STAGE_COMMANDS):
+            pipeline = self._redis.pipeline(transaction=False)
+            for key, fields in commands:
+                pipeline.hset(key, mapping=cast("Mapping[Any, Any]", fields))
+                pipeline.expire(key, STAGED_SECONDS)
+            await self._within(pipeline.execute())
+        return cast("int", await self._within(self._swap(window, staged)))
 
     def _swap(self, window: LiveWindow, staged: Mapping[str, str]) -> Awaitable[int]:
         keys = [

@@ -38,8 +38,9 @@ _STORE: Final = (
 )
 _FENCE: Final = "AR001"
 _DATA_CLASSES: Final = frozenset({"22", "23"})
-_SERVER_CLASSES: Final = frozenset({"08", "25", "40", "53", "57", "58"})
-"""Connection, read-only after a failover, deadlock, resources, shutdown, system error."""
+_SERVER_CLASSES: Final = frozenset({"08", "25", "28", "3D", "40", "53", "57", "58"})
+"""Connection, read-only after a failover, log-in, no database, deadlock, resources, shutdown,
+system error."""
 _QUERY_CANCELED: Final = "57014"
 """A statement that took too long: one pipeline's table is as likely as a slow server."""
 
