@@ -3,7 +3,10 @@
 `table x order by …` is SQL for `select * from x order by …`.
 """
 
+import os
 import shlex
+import shutil
+import sys
 
 from argus_contract.registry import TenantDocument
 from rich.text import Text
@@ -16,6 +19,11 @@ def curl(url: str, key: str, event: str) -> str:
     """A command that sends one event."""
     header = shlex.quote(f"Authorization: Bearer {key}")
     return f"curl -i {url}/v1/events -H {header} -H 'Content-Type: application/json' -d '{event}'"
+
+
+def _program() -> str:
+    """How this program is called from here: by name where the shell would find it."""
+    return "argus" if shutil.which("argus") else os.path.relpath(sys.argv[0])
 
 
 def hints(url: str, key: str, tenant: TenantDocument) -> Text:
@@ -35,7 +43,7 @@ def hints(url: str, key: str, tenant: TenantDocument) -> Text:
             "Live counters, a second each",
             f"redis-cli -u \"$ARGUS_REDIS_URL\" --scan --pattern '{counter}*'",
         ),
-        ("Everything counted again", "argus ledger --audit"),
+        ("Everything counted again", f"{_program()} ledger --audit"),
     ]
     text = Text(f"\nURL  {url}\nKey  {key}\n")
     for title, command in lines:

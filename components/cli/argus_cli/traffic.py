@@ -26,6 +26,7 @@ _PAGES: Final = ("/", "/products", "/products/lamp", "/products/desk", "/cart", 
 _ELEMENTS: Final = ("nav-products", "add-to-cart", "checkout", "newsletter", "filter-price")
 _ROUTES: Final = (("GET", "/api/products"), ("GET", "/api/cart"), ("POST", "/api/orders"))
 _METRICS: Final = (("cpu", "percent"), ("memory", "MiB"), ("queue_depth", "items"))
+_GATEWAYS: Final = ("gateway-1", "gateway-2", "gateway-3")
 _HOSTS: Final = ("web-1", "web-2", "worker-1")
 
 _BATCHED_SHARE: Final = 0.6
@@ -107,12 +108,13 @@ class Traffic:
 
     def _latencies(self, count: int) -> Request:
         events = []
-        for _ in range(count):
+        for number in range(count):
+            gateway = _GATEWAYS[number % len(_GATEWAYS)]
             method, route = self._random.choice(_ROUTES)
             status = self._random.choices((200, 404, 500), (96, 3, 1))[0]
             took = round(self._random.lognormvariate(3.2, 0.6), 2)
             measured = {"route": route, "method": method, "status": status, "duration_ms": took}
-            events.append(self._event("api_latency", measured, distinct_id="gateway-1"))
+            events.append(self._event("api_latency", measured, distinct_id=gateway))
         return _request({"batch": events}, events, "192.0.2.10")
 
     def _health(self, count: int) -> Request:
