@@ -104,12 +104,18 @@ def preflight() -> Answer:
     return Answer(HTTPStatus.NO_CONTENT, allowed, b"")
 
 
-async def send(answer: Answer, send_message: Send, *, close: bool) -> None:
-    """Writes it; `close` ends the connection afterwards."""
+async def send(
+    answer: Answer, send_message: Send, *, close: bool, linger: Awaitable[None] | None = None
+) -> None:
+    """Writes it; `close` ends the connection, but not before `linger` is over."""
     status, headers, body = answer
     if status != HTTPStatus.NO_CONTENT:
         headers.append((b"content-length", b"%d" % len(body)))
     if close:
         headers.append(_CLOSE)
     await send_message({"type": "http.response.start", "status": status, "headers": headers})
+    if linger is not None:
+        await send_message({"type": "http.response.body", "body": body, "more_body": True})
+        await linger
+        body = b""
     await send_message({"type": "http.response.body", "body": body})

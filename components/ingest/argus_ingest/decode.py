@@ -136,8 +136,7 @@ def _accept(raw: bytes) -> Accepted:
 
 def _derived_value(event: Event) -> float | None:
     """Checks the properties; gives the value that a typed event implies, if it does."""
-    # msgspec gives an empty Raw, not None, where the field is absent.
-    properties = b"" if event.properties is None else bytes(event.properties)
+    properties = bytes(event.properties)
     if properties in _ABSENT:
         properties = b"{}"
     elif properties[:1] != b"{":

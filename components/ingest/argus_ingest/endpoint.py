@@ -43,6 +43,8 @@ from argus_ingest.read import (
     Loan,
     Receive,
     UnreadableBodyError,
+    discard,
+    is_small,
 )
 from argus_ingest.route import Routing
 from argus_ingest.split import NotJsonError, split, split_lines
@@ -121,7 +123,10 @@ class EventsEndpoint:
             logger.exception("a request met a defect")
             given = answer.problem(InternalError("A defect of ARGUS; its log says more."))
         given.headers.extend(answer.cors(headers))
-        await answer.send(given, send, close=self.draining or not request.consumed)
+        if request.consumed or is_small(headers):
+            await answer.send(given, send, close=self.draining)
+        else:
+            await answer.send(given, send, close=True, linger=discard(receive))
         metrics.requests(request.tenant, given.status).inc()
         metrics.LATENCY.observe(time.perf_counter() - started)
 

@@ -69,7 +69,8 @@ def _is_problem(kind: Any) -> bool:
 def extend(document: dict[str, Any]) -> dict[str, Any]:
     """Adds the hot route and its schemas to an OpenAPI document, in place."""
     components = document.setdefault("components", {})
-    _, schemas = msgspec.json.schema_components((Event, Accepted, Problem), ref_template=_REF)
+    described = (_described_event(), Accepted, Problem)
+    _, schemas = msgspec.json.schema_components(described, ref_template=_REF)
     components.setdefault("schemas", {}).update(schemas)
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "An API key"},
@@ -83,6 +84,16 @@ def extend(document: dict[str, Any]) -> dict[str, Any]:
     }
     document.setdefault("paths", {})[PATH] = {"post": _operation()}
     return document
+
+
+def _described_event() -> type[msgspec.Struct]:
+    """The event with its properties as the object that they are, not as the bytes we keep."""
+    properties: dict[str, Any] = {"properties": (dict[str, Any] | None, None)}
+    fields = []
+    for field in msgspec.structs.fields(Event):
+        default = () if field.required else (field.default,)
+        fields.append((field.name, *properties.get(field.name, (field.type, *default))))
+    return msgspec.defstruct("Event", fields, forbid_unknown_fields=True)
 
 
 def _operation() -> dict[str, Any]:

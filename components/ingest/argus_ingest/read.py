@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 
-from argus_contract.sizes import KIB
+from argus_contract.sizes import KIB, MIB
 
 from argus_ingest.budget import Budget
 from argus_ingest.deadlines import Deadlines
@@ -32,6 +32,10 @@ MEDIA_TYPES: Final = (JSON, NDJSON, BEACON)
 _INLINE: Final = 16 * KIB
 _INLINE_OUTPUT: Final = 256 * KIB
 """Bodies up to these sizes are inflated on the loop: a thread costs more than they do."""
+_SMALL: Final = 64 * KIB
+_LINGER: Final = 2.0
+_LINGER_BYTES: Final = 32 * MIB
+"""Seconds and bytes for which an answered client may go on sending before the connection ends."""
 _THREADS: Final = 2
 """Larger ones inflated at once; what they give is counted only when it is there."""
 
@@ -144,6 +148,28 @@ class BodyReader:
             raise UnreadableBodyError(f"the body is not {encoding}: {error}", body) from error
         loan.take(len(inflated))
         return inflated
+
+
+def is_small(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether an unread body is so small that the server had better read it than hang up."""
+    length = headers.get(b"content-length")
+    chunked = b"transfer-encoding" in headers
+    return not chunked and (length is None or int(length) <= _SMALL)
+
+
+async def discard(receive: Receive) -> None:
+    """Drops what the client still sends, for a moment.
+
+    Closing a connection with unread data resets it, and a reset may overtake the answer.
+    """
+    dropped, more = 0, True
+    try:
+        async with asyncio.timeout(_LINGER):
+            while more and dropped < _LINGER_BYTES:
+                chunk, more = await _chunk(receive)
+                dropped += len(chunk)
+    except (ClientGoneError, TimeoutError):
+        return
 
 
 async def _chunk(receive: Receive) -> tuple[bytes, bool]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
@@ -104,6 +105,7 @@ class Kafka:
     registry_topic: str
     admin: AIOKafkaAdminClient
     producer: AIOKafkaProducer
+    topics: list[str]
 
     async def create(self, partitions: int = 1, **config: str) -> TopicName:
         """A new topic of a random name."""
@@ -115,6 +117,7 @@ class Kafka:
                 )
             ]
         )
+        self.topics.append(topic)
         return TopicName(topic)
 
     async def publish(
@@ -149,21 +152,30 @@ class Kafka:
             await consumer.stop()
 
 
-@pytest.fixture
-async def broker(kafka: str) -> AsyncIterator[Kafka]:
-    """The broker with a registry topic of this test's own; its topics are removed afterwards."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    producer = AIOKafkaProducer(bootstrap_servers=kafka)
+@asynccontextmanager
+async def open_broker(bootstrap: str) -> AsyncIterator[Kafka]:
+    """The broker with a registry topic of this test's own; all topics it makes are removed."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
     await admin.start()
     await producer.start()
+    registry_topic = f"it.registry.{secrets.token_hex(6)}"
+    opened = Kafka(bootstrap, registry_topic, admin, producer, [registry_topic])
     try:
-        registry_topic = f"it.registry.{secrets.token_hex(6)}"
         compacted = {"cleanup.policy": "compact"}
         await admin.create_topics([NewTopic(registry_topic, 1, 1, topic_configs=compacted)])
-        yield Kafka(kafka, registry_topic, admin, producer)
+        yield opened
     finally:
+        await admin.delete_topics(opened.topics)
         await producer.stop()
         await admin.close()
+
+
+@pytest.fixture
+async def broker(kafka: str) -> AsyncIterator[Kafka]:
+    """`open_broker` for one test."""
+    async with open_broker(kafka) as opened:
+        yield opened
 
 
 class Edge:
@@ -250,24 +262,25 @@ def environment(
     return {**os.environ, **named, "PYTHONASYNCIODEBUG": ""}
 
 
+@asynccontextmanager
+async def running_edge(broker: Kafka, **changes: str) -> AsyncIterator[Edge]:
+    """An ingest process while the block runs, ready or not; it must end well."""
+    http_port, ops_port = free_port(), free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from argus_ingest.main import main; main()",
+        env=environment(broker, http_port, ops_port, changes),
+    )
+    edge = Edge(process, http_port, ops_port)
+    try:
+        yield edge
+    finally:
+        code = await edge.stop()
+        assert code == 0, f"the process ended with {code}"
+
+
 @pytest.fixture
 def run_edge(broker: Kafka) -> Run:
-    """Runs an ingest process while a block runs, ready or not."""
-
-    @asynccontextmanager
-    async def run(**changes: str) -> AsyncIterator[Edge]:
-        http_port, ops_port = free_port(), free_port()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            "from argus_ingest.main import main; main()",
-            env=environment(broker, http_port, ops_port, changes),
-        )
-        edge = Edge(process, http_port, ops_port)
-        try:
-            yield edge
-        finally:
-            code = await edge.stop()
-            assert code == 0, f"the process ended with {code}"
-
-    return run
+    """Runs an ingest process while a block runs."""
+    return partial(running_edge, broker)

@@ -30,7 +30,7 @@ def test_never_more_than_burst_plus_rate_times_time_passes(
         assert passed * SECOND <= limit.burst * SECOND + limit.rate * (now - first)
 
 
-@given(limits, st.integers(1, 200))
+@given(st.builds(Bucket, st.integers(1, 10_000), st.integers(1, 500)), st.integers(1, 200))
 def test_a_refused_request_passes_after_the_wait_and_not_before(limit: Bucket, cost: int) -> None:
     cost = min(cost, int(limit.burst))
     buckets = LocalBuckets(10, 1.0)

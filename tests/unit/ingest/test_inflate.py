@@ -4,6 +4,7 @@ import gzip
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import brotli
 import pytest
@@ -21,10 +22,10 @@ def raw_deflate(data: bytes) -> bytes:
 
 
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.compress,
-    "x-gzip": gzip.compress,
-    "deflate": zlib.compress,
-    "br": brotli.compress,
+    "gzip": partial(gzip.compress, compresslevel=1),
+    "x-gzip": partial(gzip.compress, compresslevel=1),
+    "deflate": partial(zlib.compress, level=1),
+    "br": partial(brotli.compress, quality=1),
     "zstd": zstandard.compress,
 }
 

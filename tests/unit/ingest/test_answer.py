@@ -1,0 +1,73 @@
+"""Problem documents and headers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from argus_contract.keys import hash_key
+from argus_ingest import answer, errors, openapi
+from argus_ingest.buckets import KEY, NOBODY, Verdict
+from argus_ingest.errors import BusyError, ProblemError
+from argus_ingest.site import create_site
+from argus_ingest.tenants import Directory
+
+from tests.unit.ingest.helpers import PUBLIC_KEY, SERVER_KEY, document
+
+API_REFERENCE = Path(__file__).parents[3] / "docs" / "api.md"
+
+
+@pytest.mark.parametrize("kind", openapi.problems())
+def test_every_problem_is_a_document_in_the_reference_and_in_the_tree(
+    kind: type[ProblemError],
+) -> None:
+    status, headers, body = answer.problem(kind("because"))
+    assert json.loads(body) == {
+        "type": f"urn:argus:problem:{kind.slug}",
+        "title": kind.title,
+        "status": status,
+        "detail": "because",
+    }
+    assert (b"content-type", b"application/problem+json") in headers
+    assert f"`{kind.slug}`" in API_REFERENCE.read_text()
+    assert kind.__name__ in (errors.__doc__ or "")
+
+
+def test_no_two_problems_have_one_type() -> None:
+    slugs = [kind.slug for kind in openapi.problems()]
+    assert len(set(slugs)) == len(slugs) > 20
+
+
+@pytest.mark.parametrize(("seconds", "header"), [(0.01, b"1"), (1.0, b"1"), (1.2, b"2")])
+def test_retry_after_is_whole_seconds_and_never_too_early(seconds: float, header: bytes) -> None:
+    assert (b"retry-after", header) in answer.problem(BusyError("x", retry_after=seconds)).headers
+
+
+def test_rate_limit_headers_name_the_buckets_that_count() -> None:
+    directory = Directory()
+    directory.update({document().id: document()})
+    server = directory.accesses[hash_key(SERVER_KEY)]
+    public = directory.accesses[hash_key(PUBLIC_KEY)]
+    assert answer.limit_headers(server, Verdict(NOBODY, 0, 0, 7)) == [
+        (b"ratelimit-policy", b'"key";q=1000000;w=1'),
+        (b"ratelimit", b'"key";r=7'),
+    ]
+    assert answer.limit_headers(public, Verdict(KEY, 1_500_000, 3, 7)) == [
+        (b"ratelimit-policy", b'"key";q=1000000;w=1, "ip";q=1000000;w=1'),
+        (b"ratelimit", b'"key";r=7;t=2, "ip";r=3;t=2'),
+    ]
+
+
+def test_the_openapi_document_describes_every_status() -> None:
+    described = create_site().openapi()
+    operation = described["paths"]["/v1/events"]["post"]
+    statuses = {str(kind.status) for kind in openapi.problems()}
+    assert set(operation["responses"]) == statuses | {"202"}
+    schemas = described["components"]["schemas"]
+    assert schemas["Event"]["required"] == ["event"]
+    assert schemas["Event"]["additionalProperties"] is False
+    assert schemas["Accepted"]["properties"].keys() == {"accepted", "rejected"}
+
+
+def test_the_openapi_document_is_the_same_each_time() -> None:
+    site = create_site()
+    assert site.openapi() == site.openapi() == create_site().openapi()

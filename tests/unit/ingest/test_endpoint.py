@@ -1,0 +1,249 @@
+"""One request's way, with every engine a fake: what only shows inside the process."""
+
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from argus_contract.registry import Bucket
+from argus_ingest.address import AddressResolver
+from argus_ingest.authenticate import Authenticator
+from argus_ingest.buckets import LocalBuckets
+from argus_ingest.budget import Budget
+from argus_ingest.deadlines import Deadlines
+from argus_ingest.endpoint import EventsEndpoint, Steps, slices
+from argus_ingest.flood import FloodGuard
+from argus_ingest.limit import Limiter
+from argus_ingest.pressure import Pressure
+from argus_ingest.publish import Publisher
+from argus_ingest.read import BodyReader
+from argus_ingest.settings import LimitSettings, PressureSettings
+from argus_ingest.tenants import Directory
+
+from tests.unit.ingest.helpers import SERVER_KEY, FakeBuckets, FakeLog, FakeWatcher, document
+
+EVENT = b'{"event":"signup","properties":{"plan":"pro"}}'
+MIB = 1 << 20
+Message = dict[str, Any]
+
+
+class Edge:
+    """An endpoint on fakes."""
+
+    def __init__(self, limits: LimitSettings) -> None:
+        tenant = document()
+        self.log = FakeLog(room=600)
+        self.budget = Budget(limits.bytes_in_flight)
+        self.limiter = Limiter(FakeBuckets(), LocalBuckets(100, 1.0), timeout=5.0, retry=1.0)
+        self.publisher = Publisher(self.log, self.budget, delivery_timeout=5.0, batches_in_flight=1)
+        self.pressure = Pressure(FakeWatcher(), PressureSettings())
+        self.deadlines = Deadlines(5.0)
+        directory = Directory()
+        directory.update({tenant.id: tenant})
+        self.pressure.update({tenant.id: tenant})
+        self.endpoint = EventsEndpoint(
+            Steps(
+                addresses=AddressResolver([]),
+                guard=FloodGuard(Bucket(1e6, 1e6), 1.0, 100),
+                authenticator=Authenticator(directory),
+                reader=BodyReader(limits, self.deadlines),
+                budget=self.budget,
+                limiter=self.limiter,
+                pressure=self.pressure,
+                publisher=self.publisher,
+                max_events=limits.events,
+            )
+        )
+
+    async def post(
+        self, receive: Callable[[], Awaitable[Message]], **headers: str
+    ) -> tuple[int, dict[bytes, bytes], bytes]:
+        """Status, headers and body of the answer; 0 where there was none."""
+        sent: list[Message] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        named = {"authorization": f"Bearer {SERVER_KEY}", **headers}
+        scope: Message = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/events",
+            "query_string": b"",
+            "client": ("192.0.2.1", 4711),
+            "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in named.items()],
+        }
+        await self.endpoint(scope, receive, send)
+        if not sent:
+            return 0, {}, b""
+        body = b"".join(message["body"] for message in sent[1:])
+        return sent[0]["status"], dict(sent[0]["headers"]), body
+
+    async def send(self, *chunks: bytes, **headers: str) -> tuple[int, dict[bytes, bytes], bytes]:
+        """Posts a body in chunks."""
+        return await self.post(feed(*chunks), **headers)
+
+
+def feed(*chunks: bytes, then: Message | None = None) -> Callable[[], Awaitable[Message]]:
+    """Gives the chunks one by one, then another message where the body is not complete."""
+    left = list(chunks)
+
+    async def receive() -> Message:
+        if not left:
+            return then or {"type": "http.disconnect"}
+        body = left.pop(0)
+        return {"type": "http.request", "body": body, "more_body": bool(left) or then is not None}
+
+    return receive
+
+
+@asynccontextmanager
+async def running(**limits: int) -> AsyncIterator[Edge]:
+    edge = Edge(LimitSettings(**limits))
+    works = (edge.limiter, edge.publisher, edge.pressure, edge.deadlines)
+    tasks = [asyncio.create_task(work.run()) for work in works]
+    await asyncio.sleep(0.01)
+    try:
+        yield edge
+        await edge.publisher.flush()
+        assert edge.budget.used == 0
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_request_in_chunks() -> None:
+    async with running() as edge:
+        status, _, body = await edge.send(EVENT[:5], b"", EVENT[5:])
+    assert (status, json.loads(body)) == (202, {"accepted": 1, "rejected": []})
+
+
+async def test_a_client_that_hangs_up_within_its_body_leaves_nothing() -> None:
+    async with running() as edge:
+        gone = feed(EVENT, then={"type": "http.disconnect"})
+        assert await edge.post(gone) == (0, {}, b"")
+        assert edge.budget.used == 0
+    assert edge.log.records == []
+
+
+@pytest.mark.parametrize("after", [0.0, 0.005, 0.02])
+async def test_a_request_cancelled_anywhere_leaves_nothing(after: float) -> None:
+    async with running() as edge:
+        edge.log.gate.clear()
+        never = asyncio.Event()
+
+        async def stall() -> Message:
+            await never.wait()
+            return {}
+
+        waiting = [
+            asyncio.create_task(edge.post(stall)),
+            asyncio.create_task(edge.send(EVENT)),
+            asyncio.create_task(edge.send(b"[" + b",".join([EVENT] * 5_000) + b"]")),
+        ]
+        await asyncio.sleep(after)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        edge.log.gate.set()
+
+
+async def test_a_defect_is_an_answer_and_does_not_spread(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running() as edge:
+        with monkeypatch.context() as patch:
+            patch.setattr("argus_ingest.endpoint.Routing.add", lambda *_: 1 / 0)
+            status, headers, body = await edge.send(EVENT)
+        assert status == 500
+        assert headers[b"content-type"] == b"application/problem+json"
+        assert json.loads(body)["type"] == "urn:argus:problem:internal-error"
+        assert "ZeroDivisionError" in caplog.text
+        assert (await edge.send(EVENT))[0] == 202
+
+
+async def test_busy_is_503_and_passes() -> None:
+    limits = {"body_bytes": 1_000, "inflated_bytes": 1_000, "bytes_in_flight": 3_000}
+    async with running(**limits) as edge:
+        edge.log.gate.clear()
+        large = b'{"event":"x","properties":{"a":"' + b"y" * 900 + b'"}}'
+        waiting = [asyncio.create_task(edge.send(large)) for _ in range(3)]
+        await asyncio.sleep(0.02)
+        status, headers, body = await edge.send(large)
+        assert (status, json.loads(body)["type"]) == (503, "urn:argus:problem:busy")
+        assert headers[b"retry-after"] == b"1"
+        edge.log.gate.set()
+        statuses = [status for status, _, _ in await asyncio.gather(*waiting)]
+        assert 202 in statuses
+        await edge.publisher.flush()
+        assert (await edge.send(large))[0] == 202
+
+
+async def test_while_draining_every_answer_ends_its_connection() -> None:
+    async with running() as edge:
+        assert b"connection" not in (await edge.send(EVENT))[1]
+        edge.endpoint.draining = True
+        assert (await edge.send(EVENT))[1][b"connection"] == b"close"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"[" + b",".join([EVENT] * 5_000) + b"]", {}),
+        (b"\n".join([EVENT] * 5_000), {"content_type": "application/x-ndjson"}),
+        (b"[" + b",".join([b"{}"] * 5_000) + b"]", {}),
+        (b"[" + b",".join([b'{"event":"x","a":1}'] * 5_000) + b"]", {}),
+        (
+            gzip.compress(
+                b"["
+                + b",".join([b'{"event":"x","properties":{"a":"' + b"y" * 200_000 + b'"}}'] * 100)
+                + b"]",
+                1,
+            ),
+            {"content_encoding": "gzip"},
+        ),
+        (
+            gzip.compress(
+                b"["
+                + b",".join([b'{"event":"x","properties":{"a":[' + b"[]," * 999 + b"1]}}"] * 4_000)
+                + b"]",
+                1,
+            ),
+            {"content_encoding": "gzip"},
+        ),
+        (b"[" + b"[" * 4 * MIB, {}),
+        (b'["\\ud800"' + b',"a"' * 90_000 + b"]", {}),
+        (gzip.compress(bytes(100 * MIB), 1), {"content_encoding": "gzip"}),
+    ],
+    ids=["array", "lines", "rejects", "unknown", "large", "brackets", "deep", "halves", "bomb"],
+)
+async def test_no_request_holds_the_loop(body: bytes, headers: dict[str, str]) -> None:
+    """Measured in the process's own CPU time, so that a busy machine does not matter."""
+    longest = 0.0
+    async with running() as edge:
+
+        async def others() -> None:
+            nonlocal longest
+            while True:
+                began = time.thread_time()
+                await asyncio.sleep(0)
+                longest = max(longest, time.thread_time() - began)
+
+        watching = asyncio.create_task(others())
+        status, _, _ = await edge.send(body, **headers)
+        watching.cancel()
+    assert status in (202, 400, 413, 422)
+    assert longest < 0.25
+
+
+def test_slices_cover_everything_and_shrink_with_the_size_of_items() -> None:
+    assert list(slices(0, 0)) == []
+    assert list(slices(1, 10 * MIB)) == [range(1)]
+    assert list(slices(600, 6_000)) == [range(250), range(250, 500), range(500, 600)]
+    portions = list(slices(100, 20 * MIB))
+    assert len(portions) == 100
