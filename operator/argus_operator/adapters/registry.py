@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _MARKER: Final = contract.MARKER_KEY.encode()
 _POLL_MS: Final = 200
+_FETCH_WAIT_MS: Final = 20
+"""A broker answers one connection's requests in order: whatever follows a fetch waits for it."""
 
 
 def topic_spec(name: str, min_insync: int) -> TopicSpec:
@@ -88,16 +90,20 @@ class RegistryLog:
         """
         self._expected = set(tenants)
 
-    async def refresh(self) -> None:
-        """Reads the log to its end; raises UnavailableError."""
-        async with self._reading():
-            pass
+    async def load(self) -> None:
+        """Makes sure that the log was read to its end once; raises UnavailableError."""
+        if self._consumer is None:
+            async with self._reading():
+                pass
 
     async def publish(self, document: TenantDocument) -> bool:
         """Writes the document if it says something new, then the marker; whether it was new.
 
+        Where nothing is new, Kafka is not asked: `mark` reads what others may have done to the log.
         Raises UnavailableError, and BusyError where the marker has to wait for other tenants.
         """
+        if self._consumer is not None and not self._news(document):
+            return False
         async with self._reading():
             new = not documents.same(self.documents.get(document.id), document)
             if new:
@@ -131,14 +137,22 @@ class RegistryLog:
         if producer is not None:
             await producer.stop()
 
+    def _news(self, document: TenantDocument) -> bool:
+        same = documents.same(self.documents.get(document.id), document)
+        return not (same and self._marked and not self._missing())
+
+    @property
+    def _marked(self) -> bool:
+        """Whether the last marker speaks for all that was written."""
+        newest = max((d.revision for d in self.documents.values()), default=0)
+        marker = self._replica.marker
+        return self._replica.complete and marker is not None and marker.revision >= newest
+
     async def _mark(self, *, only_if_needed: bool) -> None:
         missing = self._missing()
         if missing:
             raise BusyError("RegistryIncomplete", f"the registry waits for: {', '.join(missing)}")
-        newest = max((d.revision for d in self.documents.values()), default=0)
-        marker = self._replica.marker
-        current = self._replica.complete and marker is not None and marker.revision >= newest
-        if only_if_needed and current:
+        if only_if_needed and self._marked:
             return
         marker = Marker(revision=self._next(), tenants=len(self.documents))
         await self._write(None, contract.encode(marker))
@@ -191,7 +205,11 @@ class RegistryLog:
         await self._admin.apply(plan(self._spec, observed.get(self._spec.name)))
         self._reading_into = Replica()
         consumer = AIOKafkaConsumer(
-            **self._options, group_id=None, enable_auto_commit=False, auto_offset_reset="none"
+            **self._options,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
         producer = AIOKafkaProducer(**self._options, acks="all")
         self._consumer, self._producer = consumer, producer
@@ -207,8 +225,10 @@ class RegistryLog:
         end = (await consumer.end_offsets([self._partition]))[self._partition]
         if await consumer.position(self._partition) > end:
             raise UnavailableError("RegistryReplaced", "the registry's topic was made anew")
+        consumer.resume(self._partition)
         while await consumer.position(self._partition) < end:
             fetched = await consumer.getmany(self._partition, timeout_ms=_POLL_MS)
             for record in fetched.get(self._partition, ()):
                 self._reading_into.apply(record.key, record.value)
+        consumer.pause(self._partition)
         self._replica = self._reading_into

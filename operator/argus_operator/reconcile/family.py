@@ -86,7 +86,7 @@ class FamilyReconciler:
     async def reconcile(self, family: Family) -> Verdict:
         """One look and what follows from it; raises OperatorError where not even the look works."""
         members = await self._observe(family)
-        unread = await attempt(self._registry.refresh())
+        unread = await attempt(self._registry.load())
         tenant = members.tenant
         if unread is None:
             await self._retire_predecessors(family, tenant)

@@ -243,7 +243,7 @@ class FakeRegistry(Failing):
     def expect(self, tenants: Iterable[TenantId]) -> None:
         self.expected = set(tenants)
 
-    async def refresh(self) -> None:
+    async def load(self) -> None:
         self._fail()
 
     async def publish(self, document: TenantDocument) -> bool:
