@@ -181,8 +181,9 @@ def environment(server: ApiServer, engines: Engines, topic: str, ops_port: int) 
         "ARGUS_DATABASE__NAME": database.path.removeprefix("/"),
         "ARGUS_DATABASE__USER": database.username or "",
         "ARGUS_DATABASE__PASSWORD": database.password or "",
-        "ARGUS_STREAM_PASSWORD": "stream",
-        "ARGUS_READER_PASSWORD": "reader",
+        # Roles belong to the server, which other tests use at the same time with this password.
+        "ARGUS_STREAM_PASSWORD": "argus-test",
+        "ARGUS_READER_PASSWORD": "argus-test",
         "ARGUS_REGISTRY_TOPIC": topic,
         "ARGUS_KAFKA_DISK_BYTES": str(1 << 40),
         "ARGUS_LOG__FORMAT": "text",
