@@ -74,13 +74,13 @@ up() {
 in_node() { docker exec "$NODE" ctr -n k8s.io images list -q | grep -Fx "docker.io/$1" >/dev/null; }
 
 load() {
-  local image missing=()
+  local image output missing=()
   for image in "$@"; do
     in_node "$image" || missing+=("$image")
   done
   ((${#missing[@]})) || return 0
   say "loading ${missing[*]}"
-  kind load docker-image --name "$CLUSTER" "${missing[@]}" --quiet
+  output=$(kind load docker-image --name "$CLUSTER" "${missing[@]}" 2>&1) || die "loading failed: $output"
 }
 
 case ${1:-} in

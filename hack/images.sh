@@ -27,7 +27,7 @@ base() {
 # build REPOSITORY:TAG DOCKERFILE CONTEXT SUITE: builds the image and prints a reference that changes with its content,
 # so that Helm rolls the pods exactly when there is something new.
 build() {
-  local tag=$1 dockerfile=$2 context=$3 suite=$4 from id reference stale log
+  local tag=$1 dockerfile=$2 context=$3 suite=$4 from id reference log
   from=$(base "$suite")
   log=$(mktemp)
   docker build --build-arg "BASE=$from" -f "$dockerfile" -t "$tag" "$context" >"$log" 2>&1 || {
@@ -39,9 +39,6 @@ build() {
   id=${id#sha256:}
   reference=$tag-${id:0:12}
   docker tag "$tag" "$reference"
-  for stale in $(docker image ls --format '{{.Repository}}:{{.Tag}}' --filter "reference=$tag-*"); do
-    [[ $stale == "$reference" ]] || docker image rm "$stale" >/dev/null 2>&1 || true # a container may still use it
-  done
   echo "$reference"
 }
 
