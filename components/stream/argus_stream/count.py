@@ -222,9 +222,6 @@ class LiveCounting:
         parts = await self._outbox.live_window(topic)
         if not parts:
             raise TableError("AR404", f"no partition of {topic} is in the ledger")
-        ours = {source: track for source, track in self._tracks.items() if source.topic == topic}
-        for track in ours.values():
-            _fall_behind(track)
         second = int(self._now())
         counts: dict[str, dict[str, int]] = {}
         for part in parts:

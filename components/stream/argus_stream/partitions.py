@@ -117,8 +117,6 @@ class Partitions:
     def close(self, lease: Lease, reason: str, delay: float = 0.0) -> None:
         """Ends this lease, and opens the partition again after `delay` seconds."""
         place = self._places.get(lease.source)
-        if not lease.live:
-            return
         lease.live = False
         if place is not None and place.lease is lease:
             place.lease = None

@@ -89,6 +89,47 @@ async def test_counts_what_was_stored(bench: Bench) -> None:
     }
 
 
+async def test_whoever_rebuilds_catches_up_for_the_others_too(bench: Bench) -> None:
+    """The other process applied a slice, which the older window throws back."""
+    await bench.settle()
+    other = bench.sources[1]
+    del bench.redis.held[redis_keys.fence(TENANT, TOPIC, 0)]
+    bench.outbox.before_window = lambda: overtake(bench, other)
+    bench.store(bench.sources[0], "e")
+    await bench.processes[0].settle()
+    assert bench.redis.counts == bench.expected()
+    assert bench.redis.held[redis_keys.fence(TENANT, TOPIC, 1)] == 2
+
+
+async def test_a_slice_that_finds_the_fence_behind_is_counted_at_once(bench: Bench) -> None:
+    await bench.settle()
+    source = bench.sources[0]
+    bench.outbox.store(source, 2, {NOW: {"missed": 1}})
+    bench.store(source, "e")
+    await bench.processes[0].settle()
+    assert bench.redis.counts == bench.expected()
+
+
+async def test_a_fence_older_than_an_outbox_with_nothing_newer_is_rebuilt(bench: Bench) -> None:
+    await bench.settle()
+    source = bench.sources[0]
+    bench.outbox.store(source, 2, {NOW: {"missed": 1}})
+    bench.outbox.pruned[source] = 2
+    bench.owner(source).opened(Lease(source, route(TOPIC), 2))
+    await bench.processes[0].settle()
+    assert bench.redis.counts == bench.expected()
+
+
+async def test_a_rebuild_does_not_count_again_what_waits_in_the_queue(bench: Bench) -> None:
+    await bench.settle()
+    bench.redis.held.clear()
+    for source in bench.sources:
+        bench.store(source, "e")
+    await bench.processes[0].settle()
+    await bench.processes[1].settle()
+    assert bench.redis.counts == bench.expected()
+
+
 async def test_seconds_that_left_the_window_are_not_counted(bench: Bench) -> None:
     await bench.settle()
     bench.store(bench.sources[0], "old", NOW - WINDOW_SECONDS)

@@ -7,7 +7,7 @@ import pytest
 from argus_contract.rejects import Code
 from argus_stream.backoff import Backoff
 from argus_stream.batch import Limits, Pending
-from argus_stream.errors import TableError, UnavailableError
+from argus_stream.errors import RefusedError, TableError, UnavailableError
 from argus_stream.health import Watch
 from argus_stream.letters import Letters
 from argus_stream.partitions import Partitions
@@ -162,6 +162,17 @@ async def test_bisection_takes_a_break_so_that_others_are_not_kept_waiting(
     await bench.writer.settle([rows(only, 0, 20)])
     assert not only.live
     assert bench.store.next == {}
+
+
+async def test_a_refusal_that_no_row_can_be_blamed_for_pauses_the_pipeline() -> None:
+    bench = Bench()
+    (only,) = bench.open(Source(A, 0))
+    piece = Slice(only, 0, 0)
+    piece.skip_to(3)
+    bench.store.failures = [RefusedError("23514", "a check of the ledger")] * 2
+    await bench.writer.settle([piece])
+    assert not only.live
+    assert bench.partitions.waits(Source(A, 0)) == 1.0
 
 
 async def test_letters_that_do_not_arrive_pause_their_pipeline_alone() -> None:
