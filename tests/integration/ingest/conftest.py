@@ -9,11 +9,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import httpx
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -50,6 +51,10 @@ class Tenant:
     def topic(self) -> TopicName:
         """The topic of the first pipeline."""
         return self.document.pipelines[0].topic
+
+    def changed(self, **changes: Any) -> "Tenant":
+        """The same tenant with another document."""
+        return replace(self, document=msgspec.structs.replace(self.document, **changes))
 
 
 def pipeline(name: str, topic: str, **changes: Any) -> Pipeline:

@@ -83,12 +83,13 @@ class KafkaLog:
             try:
                 async with asyncio.timeout(_START_TIMEOUT):
                     await producer.start()
+                self._producer = producer
             except (KafkaError, OSError, TimeoutError) as error:
-                await producer.stop()
                 logger.warning("no broker yet: %r", error)
                 await asyncio.sleep(_RETRY)
-            else:
-                self._producer = producer
+            finally:
+                if self._producer is None:
+                    await producer.stop()
 
     async def close(self) -> None:
         """Sends what is left and disconnects."""
