@@ -84,7 +84,8 @@ class KafkaAdmin:
                 )
                 answer = await client.create_topics([topic])
                 _check(answer.topic_errors, TopicAlreadyExistsError)
-                await _until_visible(client, spec.name, spec.partitions)
+                was_there = any(code for _, code, *_ in answer.topic_errors)
+                await _until_visible(client, spec.name, 1 if was_there else spec.partitions)
             case Grow(name, partitions):
                 await client.create_partitions({name: NewPartitions(partitions)})
                 await _until_visible(client, name, partitions)

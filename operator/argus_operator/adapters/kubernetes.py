@@ -93,8 +93,7 @@ class Kubernetes:
     async def patch_status(self, plural: str, meta: Meta, status: Mapping[str, Any]) -> None:
         """Writes these fields of the status; null removes one. A vanished object is fine."""
         path = _path(plural, meta.namespace, meta.name) + "/status"
-        body = {"metadata": {"uid": meta.uid}, "status": status}
-        await self._call("PATCH", path, json=body, content_type=_MERGE)
+        await self._call("PATCH", path, json={"status": status}, content_type=_MERGE)
 
     async def set_finalizer(self, plural: str, meta: Meta, present: bool) -> None:
         """Adds or removes our finalizer, and leaves others as they are.

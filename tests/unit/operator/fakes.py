@@ -126,8 +126,6 @@ class FakeCluster(Failing):
         found = self.stored.get((plural, meta.namespace, meta.name))
         if found is None:
             return
-        if found["metadata"]["uid"] != meta.uid:
-            raise BusyError("Changed", "another object has this name now")
         self.status_writes += 1
         merged = found.get("status", {}) | dict(status)
         found["status"] = {name: value for name, value in merged.items() if value is not None}
