@@ -34,6 +34,9 @@ class SharedBuckets(Protocol):
     async def connect(self) -> None:
         """Makes `judge` work again after it failed; raises BucketsAwayError."""
 
+    async def close(self) -> None:
+        """Disconnects for good."""
+
 
 Waiting = tuple[Check, "asyncio.Future[Verdict]"]
 

@@ -21,9 +21,11 @@ from argus_runtime.registry import RegistryTail
 from pydantic import ValidationError
 
 from argus_ingest import metrics
+from argus_ingest.adapters import redis_cluster_buckets
 from argus_ingest.adapters.kafka_log import KafkaLog
 from argus_ingest.adapters.kafka_watcher import KafkaWatcher
 from argus_ingest.adapters.redis_buckets import RedisBuckets
+from argus_ingest.adapters.redis_cluster_buckets import RedisClusterBuckets
 from argus_ingest.address import AddressResolver
 from argus_ingest.app import App
 from argus_ingest.authenticate import Authenticator
@@ -32,7 +34,7 @@ from argus_ingest.budget import Budget
 from argus_ingest.deadlines import Deadlines
 from argus_ingest.endpoint import EventsEndpoint, Steps
 from argus_ingest.flood import FloodGuard
-from argus_ingest.limit import Limiter
+from argus_ingest.limit import Limiter, SharedBuckets
 from argus_ingest.pressure import Pressure
 from argus_ingest.publish import Publisher
 from argus_ingest.read import BodyReader
@@ -72,8 +74,11 @@ class Ingest:
         )
         self.watcher = KafkaWatcher(options)
         self.pressure = Pressure(self.watcher, settings.pressure)
-        self.redis = redis.connect(settings.redis)
-        self.buckets = RedisBuckets(self.redis)
+        self.buckets: SharedBuckets = (
+            RedisClusterBuckets(redis_cluster_buckets.connect(settings.redis))
+            if settings.limits.redis_cluster
+            else RedisBuckets(redis.connect(settings.redis))
+        )
         self.limiter = Limiter(
             self.buckets,
             LocalBuckets(settings.limits.local_buckets, 1 / settings.replicas),
@@ -190,7 +195,6 @@ class Ingest:
         await self.log.close()
         await self.watcher.close()
         await self.buckets.close()
-        await self.redis.aclose()
 
 
 def main() -> None:

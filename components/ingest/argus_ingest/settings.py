@@ -43,6 +43,8 @@ class LimitSettings(Section):
     own at most, so Redis delays no request by more than twice this."""
     redis_retry: float = Field(default=0.5, gt=0)
     """Seconds between attempts to find the shared buckets again."""
+    redis_cluster: bool = False
+    """Whether the shared buckets are in a Redis Cluster, of which `redis.url` names a node."""
     local_buckets: int = Field(default=100_000, ge=2)
     """Most local buckets kept while Redis is away, and as many again of the generation before."""
 

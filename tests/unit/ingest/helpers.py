@@ -124,6 +124,9 @@ class FakeBuckets:
         if self.away:
             raise BucketsAwayError("away")
 
+    async def close(self) -> None:
+        self.away = True
+
     async def judge(self, checks: Sequence[Check]) -> list[Verdict]:
         if checks:
             self.calls.append(len(checks))

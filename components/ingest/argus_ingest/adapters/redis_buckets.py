@@ -1,4 +1,4 @@
-"""The shared buckets in Redis: one EVALSHA a call, one a hash slot on a cluster.
+"""The shared buckets in one Redis: one EVALSHA for all checks of a tick.
 
 A connection of redis-py's is held and written to directly: its `execute_command` costs more than
 the script does. The script is loaded with each connection, and again should Redis forget it.
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(tuple[int, list[int]]).decode
-_TROUBLE: Final = (RedisError, OSError)
+TROUBLE: Final = (RedisError, OSError)
 """What redis-py raises for an engine that does not answer as it should."""
 
 
@@ -65,6 +65,7 @@ class RedisBuckets:
     """Buckets in one Redis or Valkey."""
 
     def __init__(self, redis: Redis) -> None:
+        """Owns `redis`: `close` closes it."""
         self._redis = redis
         self._script = assets.path("lua", "token_bucket.lua").read_bytes()
         self._sha = ""
@@ -72,13 +73,13 @@ class RedisBuckets:
 
     async def connect(self) -> None:
         """A fresh connection that knows the script."""
-        await self.close()
+        await self._drop()
         try:
             connection = await self._redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
             self._connection = connection
             await self._load(connection)
-        except _TROUBLE as error:
-            await self.close()
+        except TROUBLE as error:
+            await self._drop()
             raise BucketsAwayError(str(error)) from error
 
     async def judge(self, checks: Sequence[Check]) -> list[Verdict]:
@@ -93,12 +94,17 @@ class RedisBuckets:
             except NoScriptError:
                 await self._load(connection)
                 answer = await self._evaluate(connection, call)
-        except _TROUBLE as error:
+        except TROUBLE as error:
             raise BucketsAwayError(str(error)) from error
         return call.verdicts(answer)
 
     async def close(self) -> None:
-        """Drops the connection, whatever state it is in."""
+        """Disconnects for good."""
+        await self._drop()
+        await self._redis.aclose()
+
+    async def _drop(self) -> None:
+        """Gives up the connection, whatever state it is in."""
         if self._connection is not None:
             await self._connection.disconnect(nowait=True)
             await self._redis.connection_pool.release(self._connection)
