@@ -117,11 +117,14 @@ async def prepare_database(
     Sets `tried` after the first attempt.
     """
     passwords = (settings.stream_password, settings.reader_password)
+    told = ""
     while True:
         try:
             await database.prepare(*(password.get_secret_value() for password in passwords))
         except OperatorError as error:
-            logger.warning("migrations", extra={"reason": error.message})
+            if error.message != told:
+                told = error.message
+                logger.warning("migrations", extra={"reason": told})
             tried.set()
             await asyncio.sleep(_RETRY_S)
         else:

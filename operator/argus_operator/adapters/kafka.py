@@ -73,7 +73,6 @@ class KafkaAdmin:
             return
         async with self._call() as client:
             for action in actions:
-                logger.info("topic change", extra={"change": repr(action)})
                 await self._apply(client, action)
 
     async def _apply(self, client: AIOKafkaAdminClient, action: Action) -> None:
@@ -86,19 +85,23 @@ class KafkaAdmin:
                 _check(answer.topic_errors, TopicAlreadyExistsError)
                 was_there = any(code for _, code, *_ in answer.topic_errors)
                 await _until_visible(client, spec.name, 1 if was_there else spec.partitions)
+                logger.info("topic created", extra={"topic": spec.name, "there": was_there})
             case Grow(name, partitions):
                 await client.create_partitions({name: NewPartitions(partitions)})
                 await _until_visible(client, name, partitions)
+                logger.info("topic grown", extra={"topic": name, "partitions": partitions})
             case Configure(name, configs):
                 resource = ConfigResource(ConfigResourceType.TOPIC, name, dict(configs))
                 for response in await client.alter_configs([resource]):
                     _check((name, code, text) for code, text, *_ in response.resources)
+                logger.info("topic configured", extra={"topic": name, "configs": dict(configs)})
 
     async def delete(self, topics: Sequence[TopicName]) -> None:
         """Drops topics; one that is absent is fine."""
         async with self._call() as client:
             answer = await client.delete_topics(list(topics))
             _check(answer.topic_error_codes, UnknownTopicOrPartitionError)
+            logger.info("topics deleted", extra={"topics": list(topics)})
 
     async def creates_by_itself(self) -> bool:
         """Whether brokers make a topic as soon as somebody names it."""

@@ -42,6 +42,8 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1_8
 
 BOTH = pytest.mark.parametrize("kind", ["fake", "real"])
 NOW = datetime.now(UTC)
+PASSWORD = "argus-test"
+"""Of the shared server's roles, in all tests."""
 
 
 def unused(prefix: str = "argus.") -> TopicName:
@@ -290,7 +292,7 @@ async def opened(database: str) -> AsyncIterator[Database]:
     made = Database(options, 20)
     await made.open()
     try:
-        await made.prepare("stream", "reader")
+        await made.prepare(PASSWORD, PASSWORD)
         yield made
     finally:
         await made.close()
