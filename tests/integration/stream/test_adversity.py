@@ -204,3 +204,22 @@ async def test_redis_that_does_not_answer_delays_no_row(world: World, redis_url:
                 await world.settled(pipeline, 1 + number, within=1)
             proxy.mend()
             await world.counted(pipeline)
+
+
+@pytest.mark.parametrize("kind", ["number", "constraint"])
+async def test_a_flood_of_poison_does_not_hold_up_another_pipeline(world: World, kind: str) -> None:
+    """Of the kind that screening finds once it is warned, and of the kind that it never finds."""
+    poisoned = await world.add_pipeline("poisoned")
+    healthy = await world.add_pipeline("healthy")
+    table = f"{poisoned.schema}.{poisoned.table}"
+    await world.sql.execute(f"ALTER TABLE {table} ADD CHECK (event <> 'poison')")
+    properties = '{"a":1e999999}' if kind == "number" else "{}"
+    flood = 3_000 if kind == "number" else 150
+    await world.produce(poisoned, [event("poison", properties=properties) for _ in range(flood)])
+    async with world.stream():
+        for number in range(1, 16):
+            await world.produce(healthy, [event()])
+            await world.settled(healthy, number, within=5)
+        ledger = await world.settled(poisoned, flood, within=60)
+    assert ledger["dead_lettered"] == flood
+    await world.check_audit(poisoned)
