@@ -9,6 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from argus_contract import names
 from argus_contract.names import TenantId
@@ -28,6 +29,8 @@ from argus_operator.settings import ResyncSettings
 from argus_operator.topics import DiskBudget
 
 logger = logging.getLogger(__name__)
+
+_RETRY_S: Final = 1.0
 
 
 class Resync:
@@ -52,6 +55,7 @@ class Resync:
         self._settings = settings
         self._last = time.monotonic()
         self._pipelines: Sequence[Raw] = ()
+        self._stocked = False
         self.complete = False
         """Whether everything has been seen once."""
 
@@ -71,7 +75,18 @@ class Resync:
             except OperatorError as error:
                 logger.warning("resync", extra={"reason": error.message})
             self._last = time.monotonic()
-            await asyncio.sleep(self._settings.interval if self.complete else 1.0)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Until the next round; meanwhile Kafka, if it was away, is asked for soon again.
+
+        Without a marker no pod gets ready, so a start need not wait for a whole interval.
+        """
+        end = self._last + (self._settings.interval if self.complete else _RETRY_S)
+        while not self._stocked and time.monotonic() + _RETRY_S < end:
+            await asyncio.sleep(_RETRY_S)
+            await self._take_stock()
+        await asyncio.sleep(max(end - time.monotonic(), 0.0))
 
     async def round(self) -> None:
         """Lists everything and wakes every family; raises OperatorError where it cannot list."""
@@ -94,11 +109,13 @@ class Resync:
 
     async def _take_stock(self) -> None:
         """What Kafka holds, and the marker once more; Kafka being away stops no round."""
+        self._stocked = False
         try:
             self._budget.observe(await self._kafka.matching(TOPIC_PREFIX))
             metrics.DISK_ASKED.set(self._budget.asked)
             metrics.DISK_ALLOWED.set(self._budget.limit or 0)
             await self._registry.mark()
+            self._stocked = True
         except OperatorError as error:
             logger.warning("registry and topics", extra={"reason": error.message})
 

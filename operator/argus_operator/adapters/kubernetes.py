@@ -6,6 +6,7 @@ A small client over kopf's credentials and HTTP library rather than a second one
 
 import asyncio
 import base64
+import json as json_module
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -76,10 +77,6 @@ class Kubernetes:
         while True:
             parameters = {"limit": str(_PAGE)} | ({"continue": token} if token else {})
             page = await self._call("GET", _path(plural, namespace), params=parameters)
-            if page is None:
-                raise UnavailableError(
-                    "KubernetesUnavailable", f"the CRD {plural}.{GROUP} is not installed"
-                )
             found.extend(page["items"])
             token = page["metadata"].get("continue", "")
             if not token:
@@ -155,7 +152,7 @@ class Kubernetes:
         params: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Any:
-        """The decoded answer; None for 404.
+        """The decoded answer; None where the API server knows the kind and has no such object.
 
         Raises BusyError for 409 and UnavailableError for whatever else is no success.
         """
@@ -168,7 +165,7 @@ class Kubernetes:
             raise UnavailableError(
                 "KubernetesUnavailable", f"the Kubernetes API does not answer: {error!r}"
             ) from error
-        if status == 404:
+        if status == 404 and _is_absence(answer):
             return None
         if status == 409:
             raise BusyError("Changed", f"{method} {path}: {answer.get('message', 'conflict')}")
@@ -195,7 +192,25 @@ class Kubernetes:
         async with self._session.request(
             method, path, json=json, params=params, headers=headers
         ) as response:
-            return response.status, await response.json(content_type=None)
+            return response.status, _decoded(await response.text())
+
+
+def _decoded(text: str) -> Any:
+    """The answer, or what a proxy or a starting server says instead of JSON."""
+    try:
+        return json_module.loads(text)
+    except ValueError:
+        return {"message": text.strip()[:200]}
+
+
+def _is_absence(answer: Any) -> bool:
+    """Whether a 404 means that the object is not there.
+
+    A server that does not serve the kind (its CRD is gone, or it has just started) answers 404
+    too; taking that for deleted tenants would throw all their keys out.
+    """
+    details = answer.get("details") or {}
+    return answer.get("reason") == "NotFound" and bool(details.get("name"))
 
 
 def _path(plural: str, namespace: str | None = None, name: str | None = None) -> str:

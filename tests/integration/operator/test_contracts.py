@@ -29,7 +29,7 @@ from argus_operator.resources import Tenant
 from argus_operator.topics import Configure, Create, Grow, TopicSpec, plan
 from redis.asyncio import Redis
 
-from tests.integration.operator.apiserver import MERGE, OPERATOR, ApiServer
+from tests.integration.operator.apiserver import ADMIN, MERGE, OPERATOR, ApiServer
 from tests.unit.operator.fakes import (
     NAMESPACE,
     FakeCluster,
@@ -572,6 +572,17 @@ async def test_what_the_role_does_not_grant_is_refused_in_words(
     async with Kubernetes() as cluster:
         with pytest.raises(UnavailableError, match=r"403 .*cannot list"):
             await cluster._call("GET", "api/v1/secrets")
+
+
+async def test_a_kind_that_is_not_served_is_no_absence(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(ADMIN)))
+    async with Kubernetes() as cluster:
+        with pytest.raises(UnavailableError, match="404"):
+            await cluster.get("argusnothings", "default", "shop")
+        with pytest.raises(UnavailableError, match="404"):
+            await cluster.objects("argusnothings")
 
 
 async def test_an_api_server_that_is_away_is_unavailable_in_bounded_time(

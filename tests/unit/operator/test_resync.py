@@ -103,6 +103,20 @@ async def test_kafka_away_stops_no_round(watched: Watched, adapter: str) -> None
     assert watched.woken == [FAMILY]
 
 
+async def test_the_marker_does_not_wait_for_the_next_round_when_kafka_comes(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("argus_operator.resync._RETRY_S", 0.01)
+    watched.resync._settings = ResyncSettings(interval=60)
+    watched.world.registry.error = away("KafkaUnavailable")
+    async with running(watched.resync.run()):
+        await until(lambda: bool(watched.woken))
+        watched.world.registry.error = None
+        await until(lambda: watched.world.registry.marks == 1)
+
+    assert watched.woken == [FAMILY]
+
+
 async def test_rounds_go_on_after_a_failure(watched: Watched) -> None:
     watched.world.cluster.error = away("KubernetesUnavailable")
     async with running(watched.resync.run()):
