@@ -133,8 +133,9 @@ async def test_rows_rollups_and_live_counters_agree(
 ) -> None:
     tenant = make_tenant()
     names = {"signup": 3, "page_view": 40, "click": 7}
+    typed = {"properties": {"url": "/", "element": "buy"}}
     events = [
-        {"event": name, "value": number, "properties": {"url": "/", "element": "b"}}
+        {"event": name, "value": number, **({} if name == "signup" else typed)}
         for name, count in names.items()
         for number in range(count)
     ]

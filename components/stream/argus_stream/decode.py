@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 from argus_contract import envelope, headers, ids, sizes
-from argus_contract.events import MAX_TEXT
+from argus_contract.events import ABSENT, MAX_TEXT
 from argus_contract.rejects import Code, Step
 from argus_contract.times import SECOND, from_micros, rfc3339
 
@@ -27,6 +27,7 @@ MAX_ERROR: Final = 1_000
 _MAX_AHEAD: Final = sizes.MAX_CLOCK_AHEAD_S * SECOND
 _CODES: Final = {code.value.encode(): code for code in Code}
 _DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NO_PROPERTIES: Final = (bytes(ABSENT), b"null")
 _decode = envelope.decode
 _row = copyrows.row
 
@@ -198,11 +199,9 @@ def _check(found: envelope.Envelope, window: Window) -> None:
         )
 
 
-def _properties(raw: msgspec.Raw | None) -> bytes | None:
-    if raw is None:
-        return None
+def _properties(raw: msgspec.Raw) -> bytes | None:
     text = bytes(raw)
-    return None if text == b"null" else text
+    return None if text in _NO_PROPERTIES else text
 
 
 def _undecodable(value: bytes, error: Exception) -> Rejected:

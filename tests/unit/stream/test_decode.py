@@ -136,6 +136,12 @@ def test_what_cannot_be_stored_has_the_reason_why(event: bytes, code: Code | Non
     assert code_of(record(0, event)) == code
 
 
+@pytest.mark.parametrize("event", [b'{"event":"e"}', b'{"event":"e","properties":null}'])
+def test_properties_that_were_left_out_are_null(event: bytes) -> None:
+    [row] = decoded([record(0, event)]).rows
+    assert row.endswith((-1).to_bytes(4, "big", signed=True))
+
+
 @pytest.mark.parametrize(
     "value",
     [
