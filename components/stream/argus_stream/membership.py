@@ -56,13 +56,17 @@ class Membership:
     async def run(self) -> None:
         """Beats for ever. Without the database the members that we know stay as they are."""
         heard = 0.0
+        silent = False
         while True:
             self._watch.step(LOOP)
             try:
                 members = await self._ledger.heartbeat(self.member, self._ttl)
             except StoreError as error:
-                logger.warning("no heartbeat", extra={"reason": str(error)})
+                if not silent:
+                    logger.warning("no heartbeat", extra={"reason": str(error)})
+                silent = True
             else:
+                silent = False
                 now = time.monotonic()
                 if not self._members or now - heard < self._ttl:
                     self._know(members)

@@ -52,15 +52,19 @@ class Mirror:
         self._dirty.add(source)
 
     async def run(self) -> None:
-        """Shows for ever."""
+        """Shows for ever; says once that it cannot."""
+        failing = False
         while True:
             self._watch.step(LOOP)
             await asyncio.sleep(PERIOD_SECONDS)
             try:
                 await self.commit()
                 await self._sample()
+                failing = False
             except StreamError as error:
-                logger.warning("offsets are not shown", extra={"reason": str(error)})
+                if not failing:
+                    logger.warning("offsets are not shown", extra={"reason": str(error)})
+                failing = True
 
     async def commit(self) -> None:
         """Commits what changed, and from time to time everything of ours."""
