@@ -28,6 +28,8 @@ MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "argus-operator"
 _MERGE: Final = "application/merge-patch+json"
 _PAGE: Final = 500
+_TERMINATING: Final = "NamespaceTerminating"
+"""Kubernetes' own name for why nothing can be created any more."""
 
 
 def connect() -> kopf.ConnectionInfo:
@@ -135,13 +137,19 @@ class Kubernetes:
         await self._call("PATCH", f"{path}/{name}", json=body, content_type=_MERGE)
 
     async def post_event(self, subject: Raw, type_: str, reason: str, note: str) -> None:
-        """Tells people; a failure is logged and goes no further, since an event is a courtesy."""
+        """Tells people, and the log too; that it could not be posted goes no further.
+
+        An event is a courtesy, and a namespace that is being deleted takes none.
+        """
+        meta = subject["metadata"]
+        path = f"apis/events.k8s.io/v1/namespaces/{meta['namespace']}/events"
+        about = f"{subject['kind']} {meta['namespace']}/{meta['name']}"
+        logger.info("event", extra={"about": about, "reason": reason, "note": note})
         try:
-            namespace = subject["metadata"]["namespace"]
-            path = f"apis/events.k8s.io/v1/namespaces/{namespace}/events"
             await self._call("POST", path, json=_event(subject, type_, reason, note))
         except (UnavailableError, BusyError) as error:
-            logger.warning("an event was not posted", extra={"reason": error.message})
+            if error.reason != _TERMINATING:
+                logger.warning("an event was not posted", extra={"reason": error.message})
 
     async def _call(
         self,
@@ -171,7 +179,7 @@ class Kubernetes:
             raise BusyError("Changed", f"{method} {path}: {answer.get('message', 'conflict')}")
         if status >= 400:
             raise UnavailableError(
-                "KubernetesRefused",
+                _TERMINATING if _is_terminating(answer) else "KubernetesRefused",
                 f"the Kubernetes API answers {status} to {method} {path}: "
                 f"{answer.get('message', '')}",
             )
@@ -211,6 +219,11 @@ def _is_absence(answer: Any) -> bool:
     """
     details = answer.get("details") or {}
     return answer.get("reason") == "NotFound" and bool(details.get("name"))
+
+
+def _is_terminating(answer: Any) -> bool:
+    causes = (answer.get("details") or {}).get("causes") or ()
+    return any(cause.get("reason") == _TERMINATING for cause in causes)
 
 
 def _path(plural: str, namespace: str | None = None, name: str | None = None) -> str:

@@ -574,6 +574,33 @@ async def test_what_the_role_does_not_grant_is_refused_in_words(
             await cluster._call("GET", "api/v1/secrets")
 
 
+@pytest.mark.parametrize("terminating", [True, False])
+async def test_an_event_that_cannot_be_posted_is_in_the_log_and_no_failure(
+    api: ApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    terminating: bool,
+) -> None:
+    namespace = f"t{secrets.token_hex(4)}"
+    await api.call("POST", "api/v1/namespaces", {"metadata": {"name": namespace}})
+    if terminating:
+        await api.call("DELETE", f"api/v1/namespaces/{namespace}")
+    subject = {
+        "apiVersion": "argus.dev/v1alpha1",
+        "kind": "ArgusTenant",
+        "metadata": {"name": "shop", "namespace": namespace, "uid": "u"},
+    }
+    user = OPERATOR if terminating else "stranger"
+    monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(user)))
+    with caplog.at_level("INFO", logger="argus_operator"):
+        async with Kubernetes() as cluster:
+            await cluster.post_event(subject, "Normal", "Retained", "kept everything")
+
+    said = [(record.levelname, record.message) for record in caplog.records]
+    assert ("INFO", "event") in said
+    assert (("WARNING", "an event was not posted") in said) is not terminating
+
+
 async def test_a_kind_that_is_not_served_is_no_absence(
     api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
