@@ -9,7 +9,7 @@ What a framework would do besides (limits, errors, CORS, documentation) is there
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -77,11 +77,12 @@ class Request:
     """Whether the body was read to its end, so that the connection can carry another request."""
 
 
-def slices(items: int, size: int) -> Iterator[range]:
+def slices(items: int, size: int) -> Sequence[range]:
     """Indices in portions of about a millisecond's work; `size` is that of all items, in bytes."""
+    if items <= _SLICE_ITEMS and size <= _SLICE_BYTES:
+        return (range(items),)
     portion = max(1, min(_SLICE_ITEMS, items * _SLICE_BYTES // max(1, size)))
-    for start in range(0, items, portion):
-        yield range(start, min(start + portion, items))
+    return [range(start, min(start + portion, items)) for start in range(0, items, portion)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,45 +60,23 @@ class Log(Protocol):
 
 
 class Ticket:
-    """One request's wait for all of its records."""
+    """One request's wait for all of its records, and the bytes that it holds until then."""
 
-    __slots__ = ("deadline", "done", "left")
+    __slots__ = ("deadline", "done", "left", "size")
 
-    def __init__(self, done: "asyncio.Future[None]", left: int, deadline: float) -> None:
+    def __init__(
+        self, done: "asyncio.Future[None]", records: int, size: int, deadline: float
+    ) -> None:
         self.done = done
-        self.left = left
+        self.left = records
+        """Records of which nobody knows yet what became of them."""
+        self.size = size
         self.deadline = deadline
-
-    def acknowledge(self, records: int) -> None:
-        """So many records more are in the log."""
-        self.left -= records
-        if self.left == 0 and not self.done.done():
-            self.done.set_result(None)
 
     def fail(self) -> None:
         """The request cannot be answered 202 any more."""
         if not self.done.done():
             self.done.set_exception(LogUnavailableError(_DETAIL, retry_after=_RETRY_AFTER))
-
-
-class _Sent:
-    """A batch with whose records are in it."""
-
-    __slots__ = ("batch", "size", "tickets")
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-        self.tickets: dict[Ticket, int] = {}
-        self.size = 0
-
-    def add(self, record: Record, ticket: Ticket) -> None:
-        self.tickets[ticket] = self.tickets.get(ticket, 0) + 1
-        self.size += _held(record)
-
-
-def _held(record: Record) -> int:
-    """Bytes that a record holds until it is acknowledged, roughly."""
-    return len(record.value) + _OVERHEAD
 
 
 class _Topic:
@@ -157,10 +135,11 @@ class Publisher:
         """
         if not self._log.connected_once:
             raise LogUnavailableError("No broker has been reached yet.", retry_after=_RETRY_AFTER)
-        records = [record for bundle in bundles for record in bundle.records]
-        self._budget.take(sum(map(_held, records)))
+        records = sum(len(bundle.records) for bundle in bundles)
+        size = records * _OVERHEAD + sum(bundle.size for bundle in bundles)
+        self._budget.take(size)
         done: asyncio.Future[None] = self._loop.create_future()
-        ticket = Ticket(done, len(records), self._loop.time() + self._delivery_timeout)
+        ticket = Ticket(done, records, size, self._loop.time() + self._delivery_timeout)
         self._tickets.append(ticket)
         for bundle in bundles:
             self._queue(bundle, ticket)
@@ -205,13 +184,13 @@ class Publisher:
 
     def _launch(self, lane: _Lane) -> None:
         lane.scheduled = False
-        sent = self._collect(lane)
-        if not sent.tickets:
+        batch, tickets = self._collect(lane)
+        if not tickets:
             self._retire(lane)
             return
         lane.topic.sticky = lane.partition + 1
         lane.in_flight += 1
-        self._group.create_task(self._send(lane, sent))
+        self._group.create_task(self._send(lane, batch, tickets))
 
     def _retire(self, lane: _Lane) -> None:
         """Forgets a lane that has nothing to do, and its topic with the last one."""
@@ -223,45 +202,58 @@ class Publisher:
         if not self._topics:
             self._idle.set()
 
-    def _collect(self, lane: _Lane) -> _Sent:
-        """As many records as one batch takes; those of requests that failed are dropped."""
-        sent = _Sent(self._log.batch())
+    def _collect(self, lane: _Lane) -> tuple[Batch, dict[Ticket, int]]:
+        """As many records as one batch takes, and how many of them are whose.
+
+        Those of requests that failed meanwhile are dropped.
+        """
+        batch = self._log.batch()
+        tickets: dict[Ticket, int] = {}
         waiting = lane.waiting
         while waiting:
             record, ticket = waiting[0]
             if ticket.done.done():
-                self._budget.give(_held(record))
-            elif sent.batch.append(record):
-                sent.add(record, ticket)
+                self._settle(ticket, 1)
+            elif batch.append(record):
+                tickets[ticket] = tickets.get(ticket, 0) + 1
             else:
                 break
             waiting.popleft()
-        return sent
+        return batch, tickets
 
-    async def _send(self, lane: _Lane, sent: _Sent) -> None:
+    async def _send(self, lane: _Lane, batch: Batch, tickets: dict[Ticket, int]) -> None:
         started = self._loop.time()
+        acknowledged = False
         try:
-            await self._log.send(sent.batch, lane.topic.name, lane.partition)
+            await self._log.send(batch, lane.topic.name, lane.partition)
+            acknowledged = True
         except LogError as error:
             metrics.BATCH_FAILURES.inc()
             where = {"topic": lane.topic.name, "partition": lane.partition}
             logger.warning("a batch was not acknowledged: %s", error, extra=where)
-            for ticket in sent.tickets:
-                ticket.fail()
-        else:
-            metrics.BATCHES.inc()
-            metrics.BATCH_RECORDS.observe(sum(sent.tickets.values()))
-            metrics.BATCH_SECONDS.observe(self._loop.time() - started)
-            for ticket, records in sent.tickets.items():
-                ticket.acknowledge(records)
         finally:
             lane.in_flight -= 1
-            self._budget.give(sent.size)
+            for ticket, records in tickets.items():
+                if not acknowledged:
+                    ticket.fail()
+                self._settle(ticket, records)
+        if acknowledged:
+            metrics.BATCHES.inc()
+            metrics.BATCH_RECORDS.observe(sum(tickets.values()))
+            metrics.BATCH_SECONDS.observe(self._loop.time() - started)
         self._sweep(0.0)
         if lane.waiting:
             self._schedule(lane)
         else:
             self._retire(lane)
+
+    def _settle(self, ticket: Ticket, records: int) -> None:
+        """So many records of a request are done with, sent or not."""
+        ticket.left -= records
+        if ticket.left == 0:
+            self._budget.give(ticket.size)
+            if not ticket.done.done():
+                ticket.done.set_result(None)
 
     def _sweep(self, now: float) -> None:
         """Tickets have one timeout, so they are in the order of their deadlines."""

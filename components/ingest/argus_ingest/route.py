@@ -13,11 +13,13 @@ from argus_ingest.tenants import Tenant
 class Bundle:
     """What one pipeline takes of a request."""
 
-    __slots__ = ("pipeline", "records", "rejects")
+    __slots__ = ("pipeline", "records", "rejects", "size")
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.records: list[Record] = []
+        self.size = 0
+        """Bytes of the records' values."""
         self.rejects: list[Code] = []
         """The codes of those records that are no events."""
 
@@ -37,11 +39,13 @@ class Routing:
         """A reject goes where its name leads, else to the default. Raises NoPipelineError."""
         if isinstance(item, Reject):
             bundle = self._bundle(item.name)
-            bundle.records.append(records.of_reject(item, self._received))
+            record = records.of_reject(item, self._received)
             bundle.rejects.append(item.code)
         else:
             bundle = self._bundle(item.event.event)
-            bundle.records.append(records.of_event(item, bundle.pipeline, self._received))
+            record = records.of_event(item, bundle.pipeline, self._received)
+        bundle.records.append(record)
+        bundle.size += len(record.value)
 
     def _bundle(self, name: str | None) -> Bundle:
         router = self._tenant.router

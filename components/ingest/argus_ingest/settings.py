@@ -38,9 +38,9 @@ class LimitSettings(Section):
     """Most events in one request."""
     bytes_in_flight: int = Field(default=64 * sizes.MIB, gt=0)
     """Bytes of bodies and unacknowledged records that the process holds before it answers 503."""
-    redis_timeout: float = Field(default=0.05, gt=0)
+    redis_timeout: float = Field(default=0.1, gt=0)
     """Seconds that one call to the shared buckets may take. A check waits for the call before its
-    own at most, so Redis delays no request by more than twice this."""
+    own at most, so Redis delays no request by more than twice this, and that once an outage."""
     redis_retry: float = Field(default=0.5, gt=0)
     """Seconds between attempts to find the shared buckets again."""
     redis_cluster: bool = False
@@ -75,8 +75,9 @@ class PublishSettings(Section):
     """Seconds from publishing to 503 when Kafka does not acknowledge."""
     batches_in_flight: int = Field(default=1, ge=1, le=5)
     """Batches of one partition handed to the client at once."""
-    compression: str | None = Field(default="zstd", pattern="^(gzip|snappy|lz4|zstd)$")
-    """Codec of the batches."""
+    compression: str | None = Field(default="snappy", pattern="^(gzip|snappy|lz4|zstd)$")
+    """Codec of the batches. For batches of 16 to 600 real events snappy costs 0.1 to 0.3 µs an
+    event and makes them 3.3 to 3.9 times smaller, zstd 0.6 to 1.2 µs and 5.4 to 7.8 times."""
 
 
 class PressureSettings(Section):
