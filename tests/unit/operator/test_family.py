@@ -540,6 +540,24 @@ class TestDeletion:
         await running.settle()
         assert (PIPELINES, NAMESPACE, WEB) not in running.cluster.stored
 
+    async def test_a_tenant_waits_for_its_leaving_pipelines_whose_counters_it_names(
+        self, running: World
+    ) -> None:
+        id_ = running.id
+        running.pipeline(spec={"deletionPolicy": "Delete"})
+        await running.settle()
+        running.cluster.delete(TENANTS, SHOP)
+        running.cluster.delete(PIPELINES, WEB)
+        running.counters.error = away("RedisUnavailable")
+        for _ in range(3):
+            await running.reconcile()
+        assert (TENANTS, NAMESPACE, SHOP) in running.cluster.stored
+
+        running.counters.error = None
+        await running.settle()
+        assert not running.cluster.stored
+        assert [dropped[0] for dropped in running.counters.dropped] == [id_]
+
     async def test_a_foreign_finalizer_does_not_bring_back_what_was_cleaned(
         self, running: World
     ) -> None:
