@@ -5,7 +5,7 @@ import json
 from collections import Counter
 
 from aiokafka import AIOKafkaProducer
-from argus_contract import headers, ids
+from argus_contract import envelope, headers, ids
 from argus_contract.rejects import Code
 
 from tests.integration.stream.world import DAY, Message, World, event, micros, reject, until
@@ -51,6 +51,20 @@ async def test_every_column_is_stored_as_it_was_sent(world: World) -> None:
     assert json.loads(row["properties"]) == {"a": [1, "\\u0000"]}
     assert round(row["time"].timestamp() * 1e6) == now - 5_000_000
     assert round(row["received_at"].timestamp() * 1e6) == now
+
+
+async def test_what_was_left_out_is_null(world: World) -> None:
+    pipeline = await world.add_pipeline("web")
+    now = micros()
+    value = envelope.splice(ID, now, now, b'{"event":"bare"}')
+    await world.produce(pipeline, [Message(value, [(headers.ID, ID.encode())])])
+    async with world.stream():
+        ledger = await world.settled(pipeline, 1)
+    assert ledger["stored"] == 1
+    (row,) = await world.rows(pipeline)
+    assert [row[name] for name in ("distinct_id", "session_id", "value", "properties")] == [
+        None
+    ] * 4
 
 
 async def test_a_log_of_everything_ends_in_a_balanced_ledger(world: World) -> None:
