@@ -136,9 +136,11 @@ def entry(
     """The pipeline as the data path shall know it; None while it cannot take events yet.
 
     What was published stays published: where a dependency is away, its facts are the prior ones.
+    Where the registry itself was lost, the status tells that there were tables once.
     """
     known = made.topic if prior is None or made.topic is not None else _topic_of(prior)
-    if known is None or (prior is None and not (made.topics.good and made.schemas.good)):
+    had_tables = made.pipeline.status.get("schema") == tenant.schema
+    if known is None or (prior is None and not (made.schemas.good or had_tables)):
         return None
     current = documents.entry(tenant, made.pipeline.meta, made.spec, known)
     if prior is None or made.schemas.good:

@@ -341,6 +341,16 @@ class TestAdversity:
 
         assert running.document == before
 
+    async def test_a_lost_registry_is_whole_again_without_the_database(
+        self, running: World
+    ) -> None:
+        before = running.document
+        running.registry.held.clear()
+        running.database.error = away("DatabaseUnavailable")
+        await running.reconcile()
+
+        assert running.document.pipelines == before.pipelines
+
     async def test_facts_stay_while_a_dependency_is_away(self, running: World) -> None:
         before = running.cluster.status(PIPELINES, WEB)
         running.kafka.error = running.database.error = away("Away")
