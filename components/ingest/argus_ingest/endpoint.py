@@ -219,9 +219,8 @@ class EventsEndpoint:
         for portion in slices(len(items), size):
             if portion.start:
                 await asyncio.sleep(0)
-            for index in portion:
-                routing.add(items[index])
-        bundles = routing.bundles.values()
+            routing.add(items[portion.start : portion.stop])
+        bundles = routing.bundles
         pressure = self._steps.pressure
         for bundle in bundles:
             if not pressure.is_free(bundle.pipeline):

@@ -1,5 +1,7 @@
 """Which pipeline takes each item, and with that the record that it becomes."""
 
+from collections.abc import Collection, Iterable
+
 from argus_contract.registry import Pipeline
 from argus_contract.rejects import Code
 
@@ -27,27 +29,41 @@ class Bundle:
 class Routing:
     """Sorts the items of one request into bundles, one a pipeline, in the order of the items."""
 
-    __slots__ = ("_received", "_tenant", "bundles")
+    __slots__ = ("_by_name", "_by_topic", "_received", "_tenant")
 
     def __init__(self, tenant: Tenant, received: int) -> None:
         """`received` in microseconds since the epoch."""
         self._tenant = tenant
         self._received = received
-        self.bundles: dict[str, Bundle] = {}
+        self._by_name: dict[str | None, Bundle] = {}
+        self._by_topic: dict[str, Bundle] = {}
 
-    def add(self, item: Item) -> None:
+    @property
+    def bundles(self) -> Collection[Bundle]:
+        """What was added, by pipeline."""
+        return self._by_topic.values()
+
+    def add(self, items: Iterable[Item]) -> None:
         """A reject goes where its name leads, else to the default. Raises NoPipelineError."""
-        if isinstance(item, Reject):
-            bundle = self._bundle(item.name)
-            record = records.of_reject(item, self._received)
-            bundle.rejects.append(item.code)
-        else:
-            bundle = self._bundle(item.event.event)
-            record = records.of_event(item, bundle.pipeline, self._received)
-        bundle.records.append(record)
-        bundle.size += len(record.value)
+        received = self._received
+        for item in items:
+            if isinstance(item, Reject):
+                bundle = self._bundle(item.name)
+                record = records.of_reject(item, received)
+                bundle.rejects.append(item.code)
+            else:
+                bundle = self._bundle(item.event.event)
+                record = records.of_event(item, bundle.pipeline, received)
+            bundle.records.append(record)
+            bundle.size += len(record.value)
 
     def _bundle(self, name: str | None) -> Bundle:
+        bundle = self._by_name.get(name)
+        if bundle is None:
+            bundle = self._by_name[name] = self._find(name)
+        return bundle
+
+    def _find(self, name: str | None) -> Bundle:
         router = self._tenant.router
         pipeline = router.default if name is None else router.route(name)
         if pipeline is None:
@@ -56,7 +72,7 @@ class Routing:
                 f"No pipeline of tenant {self._tenant.display} takes {what}, and it has no default "
                 "pipeline. Nothing of this request was published."
             )
-        bundle = self.bundles.get(pipeline.topic)
+        bundle = self._by_topic.get(pipeline.topic)
         if bundle is None:
-            bundle = self.bundles[pipeline.topic] = Bundle(pipeline)
+            bundle = self._by_topic[pipeline.topic] = Bundle(pipeline)
         return bundle
