@@ -7,12 +7,11 @@ last one counts, here and there.
 
 import json
 import re
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
 import msgspec
-from argus_contract.events import TYPED, ApiLatency, Event, Typed
+from argus_contract.events import TYPED, ApiLatency, Event, HealthMetric, Typed
 from argus_contract.ids import is_uuid
 from argus_contract.rejects import Code
 from argus_contract.sizes import KEPT_OF_REJECT, MAX_DEPTH, MAX_EVENT
@@ -33,14 +32,17 @@ class _Named(msgspec.Struct, gc=False):
 _decode_event: Final = msgspec.json.Decoder(Event).decode
 _decode_name: Final = msgspec.json.Decoder(_Named).decode
 _decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_TYPED: Final[Mapping[str, msgspec.json.Decoder[Typed]]] = MappingProxyType(
-    {name: msgspec.json.Decoder(kind) for name, kind in TYPED.items()}
-)
+_TYPED: Final[Mapping[str, Callable[[bytes | msgspec.Raw], Typed]]] = {
+    name: msgspec.json.Decoder(kind).decode for name, kind in TYPED.items()
+}
 _FIELDS: Final = Event.__struct_fields__
 _STRINGS: Final = re.compile(STRING, re.DOTALL)
+_SQUARE_OPENS: Final = ord("[")
+_CURLY_OPENS: Final = ord("{")
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
-_ABSENT: Final = (b"", b"null")
+_OBJECT_OR_ABSENT: Final = (b"{", b"", b"n")
+"""How valid JSON begins that is an object, nothing at all, or null."""
 _UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What msgspec raises for bytes that it cannot read as the type asked for."""
 
@@ -121,7 +123,7 @@ def _accept(raw: bytes) -> Accepted:
         )
     if not raw.isascii():
         _require_utf8(raw)
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and depth(raw) > MAX_DEPTH:
+    if raw.count(_SQUARE_OPENS) + raw.count(_CURLY_OPENS) > MAX_DEPTH and depth(raw) > MAX_DEPTH:
         raise _too_deep()
     try:
         event = _decode_event(raw)
@@ -136,23 +138,21 @@ def _accept(raw: bytes) -> Accepted:
 
 def _derived_value(event: Event) -> float | None:
     """Checks the properties; gives the value that a typed event implies, if it does."""
-    properties = bytes(event.properties)
-    if properties in _ABSENT:
-        properties = b"{}"
-    elif properties[:1] != b"{":
-        raise _RefusedError(Code.INVALID_EVENT, "properties is not a JSON object")
-    decoder = _TYPED.get(event.event)
-    if decoder is None:
+    decode = _TYPED.get(event.event)
+    if decode is None:
+        first = bytes(event.properties)[:1]
+        if first not in _OBJECT_OR_ABSENT:
+            raise _RefusedError(Code.INVALID_EVENT, "properties is not a JSON object")
         return None
     try:
-        typed = decoder.decode(properties)
+        typed = decode(event.properties if bytes(event.properties) else b"{}")
     except msgspec.ValidationError as error:
         raise _RefusedError(Code.INVALID_EVENT, f"properties of {event.event}: {error}") from error
-    if event.event == "health_metric" and event.value is None:
+    if event.value is not None:
+        return None
+    if isinstance(typed, HealthMetric):
         raise _RefusedError(Code.INVALID_EVENT, "health_metric needs a top-level value")
-    if event.value is None and isinstance(typed, ApiLatency):
-        return typed.duration_ms
-    return None
+    return typed.duration_ms if isinstance(typed, ApiLatency) else None
 
 
 def _require_utf8(raw: bytes) -> None:

@@ -85,7 +85,7 @@ def test_api_latency_implies_its_value_where_it_has_none() -> None:
         (b'{"event":"x","properties":[1]}', Code.INVALID_EVENT, "properties"),
         (b'{"event":"x","properties":"{}"}', Code.INVALID_EVENT, "properties"),
         (b'{"event":"page_view"}', Code.INVALID_EVENT, "`url`"),
-        (b'{"event":"page_view","properties":null}', Code.INVALID_EVENT, "`url`"),
+        (b'{"event":"page_view","properties":null}', Code.INVALID_EVENT, "`object`"),
         (b'{"event":"page_view","properties":{"url":1}}', Code.INVALID_EVENT, "$.url"),
         (b'{"event":"click","properties":{}}', Code.INVALID_EVENT, "`element`"),
         (b'{"event":"api_latency","properties":{"route":"/"}}', Code.INVALID_EVENT, "`method`"),
