@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 LOOP: Final = "opening"
 _PERIOD_SECONDS: Final = 0.25
+_ABSENT: Final = "the topic is not there, or without a leader"
 
 
 class Opener:
@@ -65,7 +66,7 @@ class Opener:
         for source in due:
             found = bounds.get(source)
             if found is None:
-                self._partitions.postpone(source, "the topic is not there, or without a leader")
+                self._partitions.postpone(source, _ABSENT)
             else:
                 await self._open(source, found)
 
@@ -76,12 +77,30 @@ class Opener:
         except StoreError as error:
             self._partitions.postpone(source, str(error))
             return
-        if offset > log.end:
-            reason = f"the log ends at {log.end}, before offset {offset}, up to which it was read"
-            self._partitions.stop(source, reason)
+        if offset > log.end and not await self._reaches(source, offset):
             return
         lease = self._partitions.opened(source, offset)
         if lease is not None:
             names = {"topic": source.topic, "partition": source.partition, "offset": offset}
             logger.info("partition opened", extra=names)
             self._opened(lease)
+
+    async def _reaches(self, source: Source, offset: int) -> bool:
+        """Whether the log, asked again, reaches an offset beyond the end that it had before.
+
+        A predecessor may have stored records that came after we first asked. If the log still ends
+        before them, it is not the log that was read, and its partition stops.
+        """
+        try:
+            log = (await self._offsets.bounds([source])).get(source)
+        except BrokerError as error:
+            self._partitions.postpone(source, str(error))
+            return False
+        if log is None:
+            self._partitions.postpone(source, _ABSENT)
+            return False
+        if offset > log.end:
+            reason = f"the log ends at {log.end}, before offset {offset}, up to which it was read"
+            self._partitions.stop(source, reason)
+            return False
+        return True

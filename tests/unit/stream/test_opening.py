@@ -62,6 +62,21 @@ async def test_a_log_that_ends_before_what_was_read_stops_its_partition() -> Non
     assert bench.partitions.count()["stopped"] == 1
 
 
+async def test_what_a_predecessor_stored_after_the_log_was_looked_at_stops_nothing() -> None:
+    bench = Bench()
+    bench.offsets.logs = {A: Bounds(0, 11)}
+    bench.partitions.own({A: route("a")})
+
+    async def meanwhile(source: Source, log_start: int) -> int:
+        bench.offsets.logs[source] = Bounds(log_start, 30)
+        return 25
+
+    bench.ledger.open_partition = meanwhile  # type: ignore[method-assign]
+    await bench.run()
+    assert [lease.next for lease in bench.opened] == [25]
+    assert bench.partitions.count()["stopped"] == 0
+
+
 async def test_a_topic_that_is_not_there_yet_is_waited_for_and_the_others_are_opened() -> None:
     bench = Bench()
     bench.offsets.logs = {B: Bounds(0, 0)}
