@@ -50,7 +50,9 @@ wild_json = st.recursive(
 envelopes = st.fixed_dictionaries(
     {
         "v": st.sampled_from([1, 1, 1, 2, None]),
-        "id": st.sampled_from([identity(7), "x", "", None, "zzzzzzzz-0000-7000-8000-000000000000"]),
+        "id": st.sampled_from(
+            [identity(7), "x", "", None, "zzzzzzzz-0000-7000-8000-000000000000", "é" * 36, "a" * 36]
+        ),
         "time": st.one_of(st.just(NOW), st.integers(), st.none()),
         "received": st.one_of(st.just(NOW), st.integers(), st.none()),
         "event": st.fixed_dictionaries(
@@ -148,6 +150,8 @@ def test_properties_that_were_left_out_are_null(event: bytes) -> None:
         envelope.splice(identity(0), NOW, NOW, b'{"event":"e"}').replace(b'"v":1', b'"v":2'),
         envelope.splice("0192f0c1000070008000000000000000", NOW, NOW, b'{"event":"e"}'),
         envelope.splice("zzzzzzzz-0000-7000-8000-000000000000", NOW, NOW, b'{"event":"e"}'),
+        envelope.splice("é" * 36, NOW, NOW, b'{"event":"e"}'),
+        envelope.splice("a" * 36, NOW, NOW, b'{"event":"e"}'),
         envelope.splice(identity(0), NOW, NOW + 3_601 * SECOND, b'{"event":"e"}'),
         envelope.splice(identity(0), NOW, -1, b'{"event":"e"}'),
     ],
