@@ -97,13 +97,16 @@ class Kubernetes:
     async def set_finalizer(self, plural: str, meta: Meta, present: bool) -> None:
         """Adds or removes our finalizer, and leaves others as they are.
 
-        Raises BusyError where the object has changed since it was read.
+        Removing it from a vanished object is fine. Raises BusyError where the object has changed
+        since it was read, or has vanished before it could be held.
         """
         others = [name for name in meta.finalizers if name != FINALIZER]
         wanted = [*others, FINALIZER] if present else others
         body = {"metadata": {"resourceVersion": meta.resource_version, "finalizers": wanted}}
         path = _path(plural, meta.namespace, meta.name)
-        await self._call("PATCH", path, json=body, content_type=_MERGE)
+        answer = await self._call("PATCH", path, json=body, content_type=_MERGE)
+        if answer is None and present:
+            raise BusyError("Vanished", f"{path} was deleted before anything was made for it")
 
     async def get_secret(self, namespace: str, name: str) -> SecretState | None:
         """The Secret, None if there is none."""
@@ -120,7 +123,7 @@ class Kubernetes:
     ) -> None:
         """Makes the Secret hold just `data`, owned by `owner`.
 
-        Raises BusyError where it changed since it was observed.
+        Raises BusyError where it changed or vanished since it was observed.
         """
         namespace = owner["metadata"]["namespace"]
         body = _secret_body(owner, name, data, created)
@@ -134,7 +137,9 @@ class Kubernetes:
             CREATED + key: None for key in set(observed.created) - set(created)
         }
         body["metadata"]["resourceVersion"] = observed.resource_version
-        await self._call("PATCH", f"{path}/{name}", json=body, content_type=_MERGE)
+        answer = await self._call("PATCH", f"{path}/{name}", json=body, content_type=_MERGE)
+        if answer is None:
+            raise BusyError("Vanished", f"Secret {name} was deleted while it was changed")
 
     async def post_event(self, subject: Raw, type_: str, reason: str, note: str) -> None:
         """Tells people, and the log too; that it could not be posted goes no further.

@@ -136,6 +136,8 @@ class FakeCluster(Failing):
         key = (plural, meta.namespace, meta.name)
         found = self.stored.get(key)
         if found is None:
+            if present:
+                raise BusyError("Vanished", "the object was deleted")
             return
         stale = found["metadata"]["resourceVersion"] != meta.resource_version
         if stale or self.refuse_finalizers:

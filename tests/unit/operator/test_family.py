@@ -8,7 +8,7 @@ from argus_contract import keys as contract_keys
 from argus_contract import names
 from argus_operator.errors import BusyError
 from argus_operator.keys import SecretState
-from argus_operator.models.common import FINALIZER
+from argus_operator.models.common import FINALIZER, Raw
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.topics import Create, TopicState
@@ -94,6 +94,25 @@ class TestCreation:
         assert not world.kafka.topics
         assert not world.cluster.secrets
         assert not world.database.tenants
+
+    async def test_nothing_is_made_for_what_vanished_before_it_was_held(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.tenant()
+        world.pipeline()
+        listed = world.cluster.objects
+
+        async def listed_and_gone(plural: str, namespace: str | None = None) -> list[Raw]:
+            found = await listed(plural, namespace)
+            world.cluster.delete(PIPELINES, WEB)
+            return found
+
+        monkeypatch.setattr(world.cluster, "objects", listed_and_gone)
+        with pytest.raises(BusyError):
+            await world.reconcile()
+
+        assert not world.kafka.topics
+        assert not world.database.pipelines
 
     async def test_a_tenant_without_pipelines_is_not_ready(self, world: World) -> None:
         world.tenant()
