@@ -109,27 +109,31 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> tuple[Controller
     return controller, resync
 
 
-async def prepare_database(
+async def keep_migrated(
     database: Database, settings: OperatorSettings, tried: asyncio.Event
 ) -> None:
-    """Migrates and gives the roles their passwords; tried again until the database is there.
+    """Migrates and gives the roles their passwords, whenever the database is not migrated.
 
-    Sets `tried` after the first attempt.
+    Sets `tried` after the first attempt; tries for as long as it takes.
     """
-    passwords = (settings.stream_password, settings.reader_password)
     told = ""
     while True:
-        try:
-            await database.prepare(*(password.get_secret_value() for password in passwords))
-        except OperatorError as error:
-            if error.message != told:
-                told = error.message
-                logger.warning("migrations", extra={"reason": told})
-            tried.set()
-            await asyncio.sleep(_RETRY_S)
-        else:
-            tried.set()
-            return
+        if not database.migrated:
+            told = await _prepare(database, settings, told)
+        tried.set()
+        await asyncio.sleep(_RETRY_S)
+
+
+async def _prepare(database: Database, settings: OperatorSettings, told: str) -> str:
+    """One attempt; logs and gives what kept it from succeeding, unless that is what was `told`."""
+    passwords = (settings.stream_password, settings.reader_password)
+    try:
+        await database.prepare(*(password.get_secret_value() for password in passwords))
+    except OperatorError as error:
+        if error.message != told:
+            logger.warning("migrations", extra={"reason": error.message})
+        return error.message
+    return ""
 
 
 async def control(controller: Controller, tried: asyncio.Event) -> None:
@@ -176,7 +180,7 @@ async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
             tried = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 group.create_task(
-                    prepare_database(adapters.database, settings, tried), name="migrations"
+                    keep_migrated(adapters.database, settings, tried), name="migrations"
                 )
                 group.create_task(prepare_kafka(adapters.kafka), name="kafka")
                 group.create_task(control(controller, tried), name="controller")

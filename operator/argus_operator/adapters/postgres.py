@@ -20,11 +20,21 @@ from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchem
 logger = logging.getLogger(__name__)
 
 MIGRATION_TIMEOUT_S: Final = 120.0
+EXPIRE_TIMEOUT_S: Final = 1_800.0
+"""Each row of a chunk is counted before it is dropped; at thousands a second that takes minutes."""
+DROP_TIMEOUT_S: Final = 90.0
+"""Dropping what a pipeline or tenant owned; less than a whole reconciliation may take."""
+_NOT_OURS: Final = {"42883", "3F000"}
+"""undefined_function, invalid_schema_name: the database is another one than was migrated."""
 _AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Database:
-    """A small pool that connects on first use; not to be used before `migrated` is set."""
+    """A small pool that connects on first use; not to be used before `migrated` is set.
+
+    `migrated` is taken back where the database turns out to be another one (restored, made anew):
+    whoever prepares it does so again.
+    """
 
     def __init__(self, options: Mapping[str, Any], timeout: float) -> None:
         """`options` are those of `argus_runtime.database.connect_options`; `timeout` in seconds."""
@@ -123,7 +133,7 @@ class Database:
 
     async def drop_pipeline(self, uid: str) -> None:
         """Drops the tables and the ledger's rows; absent is fine."""
-        await self._call("SELECT argus.drop_pipeline($1)", uid)
+        await self._call("SELECT argus.drop_pipeline($1)", uid, timeout=DROP_TIMEOUT_S)
 
     async def retain_tenant(self, tenant: TenantId) -> None:
         """Marks the tenant as gone and keeps its schema; absent is fine."""
@@ -131,29 +141,36 @@ class Database:
 
     async def drop_tenant(self, tenant: TenantId) -> None:
         """Drops schema and role but for tables that were retained; absent is fine."""
-        await self._call("SELECT argus.drop_tenant($1)", tenant)
+        await self._call("SELECT argus.drop_tenant($1)", tenant, timeout=DROP_TIMEOUT_S)
 
     async def expire(self, uid: str) -> int:
         """Drops what is past the pipeline's retention; the number of rows."""
-        row = await self._call("SELECT argus.expire($1) AS dropped", uid)
+        statement = "SELECT argus.expire($1) AS dropped"
+        row = await self._call(statement, uid, timeout=EXPIRE_TIMEOUT_S)
         return 0 if row is None else int(row["dropped"] or 0)
 
-    async def _call(self, statement: str, *values: object) -> asyncpg.Record | None:
-        async with self._connection() as connection:
-            return await connection.fetchrow(statement, *values)
+    async def _call(
+        self, statement: str, *values: object, timeout: float | None = None
+    ) -> asyncpg.Record | None:
+        allowed = self._timeout if timeout is None else timeout
+        async with self._connection(allowed) as connection:
+            return await connection.fetchrow(statement, *values, timeout=allowed)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[PoolConnectionProxy]:
-        """A connection; whatever goes wrong with it becomes one of the operator's errors."""
+    async def _connection(self, allowed: float) -> AsyncIterator[PoolConnectionProxy]:
+        """A connection for `allowed` seconds; what goes wrong is one of the operator's errors."""
         if not self.migrated or self._pool is None:
             raise UnavailableError("DatabaseNotMigrated", f"PostgreSQL: {self.problem}")
         try:
             async with (
-                asyncio.timeout(self._timeout),
+                asyncio.timeout(allowed),
                 self._pool.acquire(timeout=self._timeout) as connection,
             ):
                 yield connection
         except _AWAY as error:
+            if getattr(error, "sqlstate", None) in _NOT_OURS:
+                self.migrated = False
+                self.problem = f"to be migrated again: {error}"
             raise _translate(error) from error
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from argus_contract import names, redis_keys
@@ -383,6 +384,27 @@ async def test_a_database_that_is_not_migrated_is_unavailable_and_says_why(datab
     await made.close()
 
 
+async def test_a_database_that_was_made_anew_is_found_out_and_migrated_again(
+    database: str,
+) -> None:
+    name = f"it_anew_{secrets.token_hex(4)}"
+    server = await asyncpg.connect(database)
+    await server.execute(f"CREATE DATABASE {name}")
+    async with opened(urlsplit(database)._replace(path=f"/{name}").geturl()) as made:
+        await made.observe_pipeline("x")
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await server.execute(f"CREATE DATABASE {name}")
+        while made.migrated:
+            with pytest.raises(UnavailableError):
+                await made.observe_pipeline("x")
+        assert "again" in made.problem
+
+        await made.prepare(PASSWORD, PASSWORD)
+        assert await made.observe_pipeline("x") == schemas.PipelineObserved()
+    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await server.close()
+
+
 async def test_counters_of_one_pipeline_are_dropped_and_no_others(redis_url: str) -> None:
     client = Redis.from_url(redis_url)
     tenant, other = some_tenant(), some_tenant()
@@ -536,6 +558,14 @@ class TestCluster:
 
         with pytest.raises(BusyError):
             await stage.cluster.set_finalizer(TENANTS, stale, present=True)
+
+    @BOTH
+    async def test_a_finalizer_is_not_set_on_what_has_vanished(self, stage: Stage) -> None:
+        gone = (await stage.present()).meta
+        await stage.delete()
+
+        with pytest.raises(BusyError):
+            await stage.cluster.set_finalizer(TENANTS, gone, present=True)
 
     @BOTH
     async def test_a_secret_holds_just_what_was_written_last(self, stage: Stage) -> None:
