@@ -3,9 +3,12 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import NewPartitions
+from aiokafka.errors import RequestTimedOutError
 from argus_contract.names import STREAM_GROUP, TopicName
 from argus_ingest.adapters.kafka_watcher import KafkaWatcher
 from argus_ingest.pressure import PartitionState, Question
@@ -15,6 +18,7 @@ from argus_runtime.settings import KafkaSettings
 from tests.integration.ingest.conftest import Kafka, Run, eventually, pipeline, tenant
 
 HOUR = 3_600.0
+DESCRIBE_LOG_DIRS = 35
 EVENT = b'{"event":"signup"}'
 
 
@@ -88,6 +92,53 @@ async def test_a_partition_that_is_not_there_yet_makes_its_topic_unknown(
 ) -> None:
     topic, other = await broker.create(), await broker.create()
     await look(watcher, {topic: Question(2, HOUR), other: Question(1, HOUR)}, {other})
+
+
+async def test_a_partition_that_is_added_is_known_before_the_last_look_grows_stale(
+    broker: Kafka, watcher: KafkaWatcher
+) -> None:
+    topic = await broker.create()
+    await look(watcher, {topic: Question(1, HOUR)}, {topic})
+    await broker.admin.create_partitions({topic: NewPartitions(2)})
+    await look(watcher, {topic: Question(2, HOUR)}, {topic})
+
+
+async def test_a_record_that_comes_during_a_look_is_not_overdue(
+    broker: Kafka, watcher: KafkaWatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await broker.create()
+    questions = {topic: Question(1, HOUR)}
+    await look(watcher, questions, {topic})
+    committed = watcher._committed
+
+    async def meanwhile() -> dict[TopicPartition, int]:
+        await fill(broker, topic, 1)
+        return await committed()
+
+    monkeypatch.setattr(watcher, "_committed", meanwhile)
+    (state,) = (await watcher.look(questions))[topic]
+    assert (state.unread, state.overdue) == (1, False)
+
+
+async def test_a_look_that_failed_for_sizes_leaves_the_next_its_sizes(
+    broker: Kafka, watcher: KafkaWatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await broker.create()
+    questions = {topic: Question(1, HOUR)}
+    await look(watcher, questions, {topic})
+    ask = watcher._ask
+
+    async def fail(node: int, request: Any) -> Any:
+        if request.API_KEY == DESCRIBE_LOG_DIRS:
+            raise RequestTimedOutError
+        return await ask(node, request)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(watcher, "_ask", fail)
+        with pytest.raises(OSError, match="TimedOut"):
+            await watcher.look(questions)
+    (state,) = (await watcher.look(questions))[topic]
+    assert state.size is not None
 
 
 async def test_no_broker_is_an_error() -> None:

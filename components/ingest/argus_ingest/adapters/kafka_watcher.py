@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.offset import OffsetRequest
@@ -107,11 +107,17 @@ class KafkaWatcher:
         try:
             client = await self._connected(questions)
             leaders = _by_leader(client, questions)
+            if sum(map(len, leaders.values())) < sum(
+                asked.partitions for asked in questions.values()
+            ):
+                # Just made, added or without a leader: the next look shall know.
+                client.force_metadata_update()
             starts = await self._offsets(leaders, dict.fromkeys(questions, _EARLIEST))
-            recent = await self._offsets(leaders, _boundaries(questions))
             # Commits before ends: the backlog may be seen too large, never too small.
             committed = await self._committed()
             ends = await self._offsets(leaders, dict.fromkeys(questions, _LATEST))
+            # Ends before ages: a record that comes in between would be unread and of no age.
+            recent = await self._offsets(leaders, _boundaries(questions))
             sizes = await self._sizes(leaders)
         except KafkaError as error:
             self._coordinator = None
@@ -171,12 +177,12 @@ class KafkaWatcher:
         }
 
     async def _sizes(self, leaders: Mapping[int, list[TopicPartition]]) -> Offsets:
-        """DescribeLogDirs; nothing, said once, where brokers do not implement or allow it."""
+        """DescribeLogDirs; nothing, said once, where brokers do not implement it."""
         found: Offsets = {}
         for node, partitions in leaders.items() if self._sizes_told else ():
             try:
                 answer = await self._ask(node, _DescribeLogDirs(_by_topic(partitions)))
-            except (KafkaError, NotImplementedError) as error:
+            except (IncompatibleBrokerVersion, NotImplementedError) as error:
                 self._sizes_told = False
                 logger.warning("the brokers tell no log sizes: %r", error)
                 break
