@@ -27,8 +27,17 @@ class StatusWriter:
         self, subject: Tenant | Pipeline, findings: Sequence[Finding], facts: Mapping[str, Any]
     ) -> None:
         """Writes conditions and those facts that changed; facts that are left out stay."""
+        await self._put(subject, self._merge(subject, findings), facts)
+
+    def _merge(
+        self, subject: Tenant | Pipeline, findings: Sequence[Finding]
+    ) -> tuple[Condition, ...]:
         now = self._clock().replace(microsecond=0)
-        merged = conditions.merge(subject.conditions, findings, subject.meta.generation, now)
+        return conditions.merge(subject.conditions, findings, subject.meta.generation, now)
+
+    async def _put(
+        self, subject: Tenant | Pipeline, merged: Sequence[Condition], facts: Mapping[str, Any]
+    ) -> None:
         status = {**facts, "conditions": [_dump(condition) for condition in merged]}
         news = {name: value for name, value in status.items() if subject.status.get(name) != value}
         if not news:
@@ -50,14 +59,13 @@ class StatusWriter:
             await self.write(subject, found, {})
 
     async def hold(self, subject: Tenant | Pipeline, reason: str, message: str) -> None:
-        """Says that the spec is not being applied; all else stays as it was."""
-        synced = conditions.bad(SYNCED, reason, message)
-        kept = [
-            Finding(old.type, old.status, old.reason, old.message)
-            for old in subject.conditions
-            if old.type != SYNCED
-        ]
-        await self.write(subject, [*kept, synced], {})
+        """Says that the spec is not being applied.
+
+        All else stays as it was, and of the generation that it was found for.
+        """
+        kept = [old for old in subject.conditions if old.type != SYNCED]
+        synced = self._merge(subject, [conditions.bad(SYNCED, reason, message)])
+        await self._put(subject, [*kept, *synced], {})
 
 
 def _dump(condition: Condition) -> dict[str, Any]:

@@ -425,6 +425,21 @@ class TestPause:
         assert running.cluster.condition(PIPELINES, WEB, "Synced") == ("False", "Paused")
         assert running.ready() == ("True", "Accepting")
 
+    async def test_what_is_not_looked_at_stays_of_the_generation_it_was_found_for(
+        self, running: World
+    ) -> None:
+        running.tenant({"suspended": True}, annotations={"argus.dev/paused": "true"})
+        await running.settle()
+        found = running.cluster.status(TENANTS, SHOP)["conditions"]
+
+        assert {item["type"]: item["observedGeneration"] for item in found} == {
+            "Ready": 1,
+            "KeysReady": 1,
+            "SchemasReady": 1,
+            "RegistryReady": 1,
+            "Synced": 2,
+        }
+
     async def test_it_goes_on_when_the_annotation_goes(self, running: World) -> None:
         running.tenant({"suspended": True}, annotations={"argus.dev/paused": "true"})
         await running.settle()
