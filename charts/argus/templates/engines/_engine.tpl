@@ -7,6 +7,7 @@
        externalPort   the container's port for clients outside of it
        data           where the volume is mounted
        env, probe     YAML text
+       shared         size of /dev/shm, counted against the memory limit; the runtime's 64Mi if absent
        grace          seconds to stop in */}}
 {{- define "argus.engine" -}}
 {{- $root := .root -}}
@@ -113,11 +114,18 @@ spec:
             - {name: data, mountPath: {{ .data }}}
             - {name: config, mountPath: /etc/argus, readOnly: true}
             - {name: tmp, mountPath: /tmp}
+            {{- if .shared }}
+            - {name: shared, mountPath: /dev/shm}
+            {{- end }}
       volumes:
         - name: config
           configMap: {name: {{ $name }}}
         - name: tmp
           emptyDir: {sizeLimit: 64Mi}
+        {{- with .shared }}
+        - name: shared
+          emptyDir: {medium: Memory, sizeLimit: {{ . }}}
+        {{- end }}
   # volumes outlive the release; `kubectl delete pvc` is a person's decision
   persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}
   volumeClaimTemplates:
