@@ -124,14 +124,17 @@ def _show(console: Console, lines: list[Line]) -> Verdict:
 
 
 async def _send(settings: Settings, console: Console, file: Path, batch: int) -> Tally:
-    tally = Tally()
+    tally, sent = Tally(), 0
     async with Client(settings.require_url(), settings.require_api_key()) as client:
         with source.opened(file) as stream:
             for request in source.requests(source.events(stream), batch, lambda: new_id(now_us())):
                 answer = await client.send(request)
                 tally.note(request, answer)
-                for rejection in answer.rejected:
-                    console.print(f"refused: {rejection.code}: {rejection.message}", markup=False)
+                for refused in answer.rejected:
+                    number = sent + refused.index + 1
+                    said = f"event {number} refused: {refused.code}: {refused.message}"
+                    console.print(said, markup=False)
+                sent += len(request.ids)
     console.print(f"accepted {tally.accepted:,}, refused {tally.rejected.total():,}")
     for reason, count in tally.unacknowledged.items():
         console.print(f"not acknowledged: {count} requests: {reason}", markup=False)
