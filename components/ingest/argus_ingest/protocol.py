@@ -1,14 +1,23 @@
-"""uvicorn's HTTP protocol, but head and body of an answer leave in one system call.
+"""uvicorn's HTTP protocol with two changes: what uvicorn leaves open, and what it does twice.
 
-uvicorn writes them one after the other, and uvloop sends each at once: for answers of a few bytes
-the second call is the dearest part of all. So the first write of a turn of the loop waits for a
-second one in the same turn, or for the turn's end.
+It bounds neither the size of a request's head nor the time that one may take, so anybody could have
+us remember a head without end, before any guard has seen it. Here such a connection ends.
+
+It writes head and body of an answer one after the other, and uvloop sends each at once: for answers
+of a few bytes the second call is the dearest part of all. So the first write of a turn of the loop
+waits for a second one in the same turn, or for the turn's end.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
+from argus_contract.sizes import KIB
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES: Final = 64 * KIB
+"""Largest head of a request that does not come in one piece; a piece is at most 256 KiB."""
+HEAD_TIMEOUT: Final = 10.0
+"""Seconds in which a connection's first head, or a head once begun, must be there."""
 
 
 class PairingTransport(asyncio.Transport):
@@ -63,8 +72,50 @@ class PairingTransport(asyncio.Transport):
 
 
 class PairingProtocol(HttpToolsProtocol):
-    """httptools' protocol on a transport that joins writes."""
+    """httptools' protocol on a transport that joins writes, with bounds for heads."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._in_head = False
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes a connection."""
         super().connection_made(PairingTransport(transport, self.loop))
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forgets it."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parses a piece, after which a head may still be incomplete."""
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("The request's head is too large.")
+            elif self._head_timer is None:
+                self._await_head()
+
+    def on_message_begin(self) -> None:
+        """A request begins with this piece."""
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        """Its head is there."""
+        self._in_head = False
+        self._head_bytes = 0
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

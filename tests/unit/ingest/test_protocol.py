@@ -1,8 +1,17 @@
-"""Head and body of an answer in one write."""
+"""Head and body of an answer in one write; heads of requests within bounds."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
-from argus_ingest.protocol import PairingTransport
+import pytest
+import uvicorn
+from argus_ingest import protocol
+from argus_ingest.protocol import HEAD_BYTES, PairingProtocol, PairingTransport
+from argus_runtime.http import serving
+
+PATIENCE = 5.0
 
 
 class Below(asyncio.Transport):
@@ -64,3 +73,70 @@ async def test_closing_loses_nothing_and_aborting_everything() -> None:
     transport.abort()
     await asyncio.sleep(0)
     assert below.told == ["abort"]
+
+
+async def say_ok(_scope: Any, _receive: Any, send: Any) -> None:
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+    )
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@asynccontextmanager
+async def connection() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    config = uvicorn.Config(
+        say_ok,
+        interface="asgi3",
+        host="127.0.0.1",
+        port=0,
+        http=PairingProtocol,
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=1,
+    )
+    async with serving(config) as server, asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.bound_port)
+        yield reader, writer
+        writer.close()
+
+
+async def test_a_head_without_end_ends_its_connection() -> None:
+    async with connection() as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nx: ")
+        for _ in range(HEAD_BYTES // 1024):
+            writer.write(b"x" * 1024)
+            await writer.drain()
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.endswith(b"The request's head is too large.")
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nhost: x\r\n"])
+async def test_a_head_that_does_not_come_ends_its_connection(
+    begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT", 0.1)
+    async with connection() as (reader, writer):
+        writer.write(begun)
+        assert await reader.read() == b""
+
+
+async def test_a_second_head_that_does_not_come_ends_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT", 0.2)
+    async with connection() as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(b"ok")
+        await asyncio.sleep(0.4)
+        writer.write(b"GET / HTTP/1.1\r\n")
+        assert await reader.read() == b""
+
+
+async def test_heads_in_pieces_and_large_bodies_are_answered() -> None:
+    async with connection() as (reader, writer):
+        for _ in range(3):
+            writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d" % (2 * HEAD_BYTES))
+            await asyncio.sleep(0.01)
+            writer.write(b"\r\n\r\n" + b"x" * (2 * HEAD_BYTES))
+            await reader.readuntil(b"ok")
