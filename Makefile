@@ -16,7 +16,7 @@ help: ## this list
 	@echo "  Variables: CLUSTER=argus, ARGUS_HTTP_PORT=8080, ARGUS_POSTGRES_PORT=5432, ARGUS_REDIS_PORT=6379,"
 	@echo "  ARGUS_KAFKA_PORT=9094 (ten thousand above for another CLUSTER), ARGUS_IMAGES=pull|build (found out)."
 
-up: ## everything on a kind cluster, and a demonstration: 20 min from nothing, 1 min again
+up: ## everything on a kind cluster, and a demonstration: 18 min from nothing, 1 min again
 	@hack/up.sh
 
 down: ## remove all that `make up` made, but for caches
@@ -34,7 +34,7 @@ status: ## pods, tenants, pipelines, and the memory of it all
 logs: ## follow operator, ingest and stream; OF=kafka, OF=postgres, ... for one
 	@hack/logs.sh $(OF)
 
-test: ## every check, on engines and a cluster of their own (argus-test): 40 min from nothing, 15 again
+test: ## every check, on engines and a cluster of their own (argus-test): 30 min from nothing, 15 again
 	@hack/test.sh $(STAGES)
 
 test-full: ## the same, and that a second `make up` changes nothing and `make down` leaves nothing

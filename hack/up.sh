@@ -28,9 +28,9 @@ tenant() {
 }
 
 began=$SECONDS
-timed "1/5  Docker engine, kind, helm, kubectl, Python environment (2 min from nothing)" prerequisites
-timed "2/5  kind cluster $CLUSTER (30 s; 10 min more where its node image must be built)" "$ROOT/hack/cluster.sh" up
-timed "3/5  application image, engines, Helm release argus (5 min from nothing)" "$ROOT/hack/install.sh"
+timed "1/5  Docker engine, kind, helm, kubectl, Python environment (4 min from nothing)" prerequisites
+timed "2/5  kind cluster $CLUSTER (30 s; where its node image must be built, 9 min more)" "$ROOT/hack/cluster.sh" up
+timed "3/5  application image, engines, Helm release argus (4 min from nothing)" "$ROOT/hack/install.sh"
 timed "4/5  demo tenant and pipeline, until both are Ready (10 s)" tenant
 timed "5/5  demonstration (30 s)" "$ROOT/hack/demo.sh"
 say
