@@ -50,7 +50,7 @@ kafka_libs() {
     need_packages maven
     say "fetching Kafka $KAFKA_VERSION and its libraries with Maven (about 20 s)"
     rm -rf "$libs.part"
-    mvn -q -B -f "$pom" -Dkafka.version="$KAFKA_VERSION" dependency:copy-dependencies \
+    mvn -q -B -Dstyle.color=never -f "$pom" -Dkafka.version="$KAFKA_VERSION" dependency:copy-dependencies \
       -DincludeScope=runtime -DoutputDirectory="$libs.part" >&2
     mv "$libs.part" "$libs"
   fi
