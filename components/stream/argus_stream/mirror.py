@@ -58,13 +58,17 @@ class Mirror:
             self._watch.step(LOOP)
             await asyncio.sleep(PERIOD_SECONDS)
             try:
-                await self.commit()
-                await self._sample()
+                await self.show()
                 failing = False
             except StreamError as error:
                 if not failing:
                     logger.warning("offsets are not shown", extra={"reason": str(error)})
                 failing = True
+
+    async def show(self) -> None:
+        """Commits, and samples log ends. Raises StreamError."""
+        await self.commit()
+        await self._sample()
 
     async def commit(self) -> None:
         """Commits what changed, and from time to time everything of ours."""
@@ -88,14 +92,23 @@ class Mirror:
         for state, count in self._partitions.count().items():
             metrics.PARTITIONS.labels(state).set(count)
         held = self._partitions.held()
-        found = await self._offsets.ends(list(held)) if held else None
-        if found is None:
+        if not held:
             self._show_lag({})
             return
+        before = dict(self._stored)
+        found = await self._offsets.ends(list(held))
         for source in found.missing:
             self._partitions.absent(source, "the topic is not there")
-        self._show_lag(found.ends)
-        await self._ledger.sample_log_ends(found.ends)
+        ends = {source: self._end(source, end, before) for source, end in found.ends.items()}
+        self._show_lag(ends)
+        await self._ledger.sample_log_ends(ends)
+
+    def _end(self, source: Source, end: int, before: Mapping[Source, int]) -> int:
+        """The log's end as of now: what was stored since brokers were asked is in the log, too.
+
+        An end before what had been stored when they were asked is the truth, and alarming.
+        """
+        return end if end < before.get(source, 0) else max(end, self._stored.get(source, 0))
 
     def _show_lag(self, ends: Mapping[Source, int]) -> None:
         lags: dict[str, int] = defaultdict(int)

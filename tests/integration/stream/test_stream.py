@@ -237,8 +237,10 @@ async def test_a_new_pipeline_is_picked_up_within_two_seconds_while_others_strea
         await world.produce(first, [event()])
         await world.settled(first, 1)
 
+        enough = asyncio.Event()
+
         async def keep_sending() -> None:
-            while True:
+            while not enough.is_set():
                 await world.produce(first, [event() for _ in range(20)])
                 await asyncio.sleep(0.02)
 
@@ -251,8 +253,8 @@ async def test_a_new_pipeline_is_picked_up_within_two_seconds_while_others_strea
             await asyncio.sleep(0.5)
             assert (await world.ledger(first))["stored"] > before
         finally:
-            sending.cancel()
-            await asyncio.wait({sending})
+            enough.set()
+            await sending
 
 
 async def test_a_removed_pipeline_is_dropped_and_the_others_go_on(world: World) -> None:

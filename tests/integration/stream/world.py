@@ -318,12 +318,18 @@ class World:
         )
         assert row is not None
         assert row["balanced"], dict(row)
-        ledgers = await self.sql.fetch(
-            "SELECT * FROM argus.ledger WHERE topic = $1", pipeline.topic
-        )
-        for ledger in ledgers:
-            assert ledger["in_flight"] == 0, dict(ledger)
-            assert ledger["balanced"] == (ledger["skipped"] == 0), dict(ledger)
+
+        async def read_to_its_end() -> bool:
+            ledgers = await self.sql.fetch(
+                "SELECT in_flight, skipped, balanced FROM argus.ledger WHERE topic = $1",
+                pipeline.topic,
+            )
+            return all(
+                each["in_flight"] == 0 and each["balanced"] == (each["skipped"] == 0)
+                for each in ledgers
+            )
+
+        await until(read_to_its_end, 3, "a ledger that is balanced, log ends being samples")
 
     async def rows(self, pipeline: Pipeline) -> list[asyncpg.Record]:
         """All rows of the hypertable."""

@@ -1,6 +1,7 @@
 """What is shown of progress: never ahead of what was stored, and shown again if need be."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from argus_stream import mirror as module
@@ -9,7 +10,7 @@ from argus_stream.errors import BrokerError
 from argus_stream.health import Watch
 from argus_stream.mirror import REPEAT_SECONDS, Mirror
 from argus_stream.partitions import Partitions
-from argus_stream.ports import Bounds
+from argus_stream.ports import Bounds, LogEnds
 from argus_stream.sources import Source
 
 from tests.unit.stream.fakes import FakeLedger, FakeOffsets
@@ -72,6 +73,28 @@ async def test_what_is_no_longer_ours_is_not_committed() -> None:
     bench.partitions.own({B: route("b")})
     await bench.mirror.commit()
     assert bench.offsets.committed == {}
+
+
+async def test_a_sample_is_not_older_than_what_was_stored_while_it_was_taken() -> None:
+    bench = Bench()
+    bench.mirror.note(A, 8)
+    ends = bench.offsets.ends
+
+    async def slowly(sources: Sequence[Source]) -> LogEnds:
+        found = await ends(sources)
+        bench.mirror.note(A, 15)
+        return found
+
+    bench.offsets.ends = slowly  # type: ignore[method-assign]
+    await bench.mirror.show()
+    assert bench.ledger.sampled == {A: 15, B: 10}
+
+
+async def test_a_log_that_ends_before_what_was_stored_is_shown_as_it_is() -> None:
+    bench = Bench()
+    bench.mirror.note(A, 12)
+    await bench.mirror.show()
+    assert bench.ledger.sampled == {A: 10, B: 10}
 
 
 async def test_it_samples_log_ends_and_notices_topics_that_are_gone(
