@@ -10,7 +10,7 @@ from argus_operator.documents import Documents
 from argus_operator.keys import SecretState
 from argus_operator.models.common import Meta, Raw
 from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
-from argus_operator.topics import Action, TopicState
+from argus_operator.topics import Action, Backlog, TopicState
 
 
 class Cluster(Protocol):
@@ -44,6 +44,8 @@ class Topics(Protocol):
     async def matching(self, prefix: str) -> dict[TopicName, TopicState]: ...
 
     async def observe(self, topics: Iterable[TopicName]) -> dict[TopicName, TopicState]: ...
+
+    async def backlog(self, topic: TopicName, partitions: int, retention_ms: int) -> Backlog: ...
 
     async def apply(self, actions: Sequence[Action]) -> None: ...
 

@@ -4,6 +4,7 @@ Retention by bytes is meant for a whole topic, Kafka counts it for each partitio
 whole segments only, so a segment is at most a quarter of what may be kept.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +25,10 @@ SEGMENT_BYTES: Final = "segment.bytes"
 MAX_BATCH: Final = MAX_EVENT + RECORD_OVERHEAD
 """Largest record batch, in bytes: Kafka judges batches; none of ours is larger."""
 _MAX_SEGMENT: Final = 256 * MIB
+_OVERHANG: Final = 1.25
+"""Times its retention that a partition may hold: Kafka deletes whole segments, each a quarter."""
+_FULL: Final = 0.8
+"""Share of the retention that unread records may take; from there on ingest refuses new ones."""
 _HOUR_MS: Final = 3_600_000
 
 
@@ -52,6 +57,16 @@ class TopicState:
     def retention_seconds(self) -> int:
         """How long records are kept."""
         return int(self.configs.get(RETENTION_MS, "0")) // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What the stream has not stored yet, in the partition where that is the most."""
+
+    share: float
+    """Unread records among those that the partition holds, from 0 to 1."""
+    overdue: bool
+    """Whether an unread record is older than the retention that was asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +146,27 @@ def plan(wanted: TopicSpec, observed: TopicState | None) -> list[Action]:
     if any(observed.configs.get(name) != value for name, value in wanted.configs.items()):
         actions.append(Configure(wanted.name, wanted.configs))
     return actions
+
+
+def lowers(wanted: TopicSpec, observed: TopicState) -> bool:
+    """Whether partitions would keep less than they do, by bytes or by time."""
+    return any(
+        int(wanted.configs[name]) < _bound(observed, name)
+        for name in (RETENTION_BYTES, RETENTION_MS)
+    )
+
+
+def endangers(wanted: TopicSpec, observed: TopicState, backlog: Backlog) -> bool:
+    """Whether Kafka might delete unread records once the topic is as wanted."""
+    if backlog.share == 0:
+        return False
+    unread = _bound(observed, RETENTION_BYTES) * _OVERHANG * backlog.share
+    return backlog.overdue or unread > int(wanted.configs[RETENTION_BYTES]) * _FULL
+
+
+def _bound(observed: TopicState, name: str) -> float:
+    value = int(observed.configs.get(name, "-1"))
+    return math.inf if value < 0 else value
 
 
 class DiskBudget:

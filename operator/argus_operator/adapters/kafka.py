@@ -6,10 +6,12 @@ operator's errors, so that nothing is taken for done that was refused.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
@@ -18,10 +20,10 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
-from argus_contract.names import TopicName
+from argus_contract.names import STREAM_GROUP, TopicName
 
 from argus_operator.errors import UnavailableError
-from argus_operator.topics import Action, Configure, Create, Grow, TopicState
+from argus_operator.topics import Action, Backlog, Configure, Create, Grow, TopicState
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,21 @@ class KafkaAdmin:
         """Those of `topics` that exist."""
         async with self._call() as client:
             return await _describe(client, list(topics))
+
+    async def backlog(self, topic: TopicName, partitions: int, retention_ms: int) -> Backlog:
+        """What the stream has not committed of a topic; a partition without a commit is unread."""
+        consumer = AIOKafkaConsumer(
+            **self._options, group_id=STREAM_GROUP, enable_auto_commit=False
+        )
+        try:
+            async with asyncio.timeout(self._timeout):
+                await consumer.start()
+                held = [TopicPartition(topic, number) for number in range(partitions)]
+                return await _backlog(consumer, held, round(time.time() * 1000) - retention_ms)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise _unavailable(error) from error
+        finally:
+            await consumer.stop()
 
     async def apply(self, actions: Sequence[Action]) -> None:
         """Does what was planned, in order; what is already so is fine."""
@@ -124,8 +141,7 @@ class KafkaAdmin:
                 yield await self._connected()
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            detail = f"{type(error).__name__} {error}".strip()
-            raise UnavailableError("KafkaUnavailable", f"Kafka: {detail}") from error
+            raise _unavailable(error) from error
 
     async def _connected(self) -> AIOKafkaAdminClient:
         async with self._connecting:
@@ -138,6 +154,28 @@ class KafkaAdmin:
                     raise
                 self._client = client
             return self._client
+
+
+def _unavailable(error: Exception) -> UnavailableError:
+    detail = f"{type(error).__name__} {error}".strip()
+    return UnavailableError("KafkaUnavailable", f"Kafka: {detail}")
+
+
+async def _backlog(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], boundary_ms: int
+) -> Backlog:
+    consumer.assign(partitions)
+    starts = await consumer.beginning_offsets(partitions)
+    ends = await consumer.end_offsets(partitions)
+    young = await consumer.offsets_for_times(dict.fromkeys(partitions, boundary_ms))
+    share, overdue = 0.0, False
+    for partition in partitions:
+        start, end = starts[partition], ends[partition]
+        position = max(start, await consumer.committed(partition) or 0)
+        first_young = end if young[partition] is None else young[partition].offset
+        share = max(share, (end - position) / max(1, end - start))
+        overdue = overdue or position < min(first_young, end)
+    return Backlog(share, overdue)
 
 
 async def _describe(

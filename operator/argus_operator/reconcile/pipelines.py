@@ -8,7 +8,7 @@ from argus_contract import registry as contract
 
 from argus_operator import conditions, documents, schemas, topics
 from argus_operator.conditions import SCHEMAS_READY, TOPICS_READY, Finding
-from argus_operator.errors import OperatorError, RefusedError
+from argus_operator.errors import BusyError, OperatorError, RefusedError
 from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.ports import Schemas, Topics
 from argus_operator.reconcile.attempt import attempt
@@ -74,8 +74,9 @@ class PipelineStep:
         if not self._budget.fresh:
             self._budget.observe(await self._kafka.matching(TOPIC_PREFIX))
         try:
+            await self._spare_unread(wanted[0], observed.get(name))
             self._budget.reserve({topic.name: _asks(topic) for topic in wanted})
-        except RefusedError as error:
+        except (RefusedError, BusyError) as error:
             return observed.get(name), conditions.failed(TOPICS_READY, error)
         actions = [
             action for topic in wanted for action in topics.plan(topic, observed.get(topic.name))
@@ -84,6 +85,20 @@ class PipelineStep:
             await self._kafka.apply(actions)
             observed = await self._kafka.observe(both)
         return observed.get(name), _topics_finding(spec, wanted[0].name, observed.get(name))
+
+    async def _spare_unread(self, wanted: topics.TopicSpec, observed: TopicState | None) -> None:
+        """Raises BusyError where a shorter retention might delete what is not stored yet."""
+        if observed is None or not topics.lowers(wanted, observed):
+            return
+        retention_ms = int(wanted.configs[topics.RETENTION_MS])
+        backlog = await self._kafka.backlog(wanted.name, observed.partitions, retention_ms)
+        if topics.endangers(wanted, observed, backlog):
+            raise BusyError(
+                "UnreadEvents",
+                f"{backlog.share:.0%} of what a partition of topic {wanted.name} holds is not "
+                "stored yet and might be deleted: it is kept shorter once that is stored "
+                "(added partitions share topic.retention.bytes with the others)",
+            )
 
     def _wanted(
         self,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from argus_contract import names, redis_keys
 from argus_contract.names import TenantId, TopicName
 from argus_contract.registry import Bucket, Limits, TenantDocument
@@ -27,7 +28,7 @@ from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.ports import Cluster, Registry, Schemas, Topics
 from argus_operator.resources import Tenant
-from argus_operator.topics import Configure, Create, Grow, TopicSpec, plan
+from argus_operator.topics import Backlog, Configure, Create, Grow, TopicSpec, plan
 from redis.asyncio import Redis
 
 from tests.integration.operator.apiserver import ADMIN, MERGE, OPERATOR, ApiServer
@@ -111,6 +112,36 @@ class TestTopics:
         await topics.delete([name])
 
         assert await topics.observe([name]) == {}
+
+    @BOTH
+    async def test_an_empty_topic_has_no_backlog(self, topics: Topics) -> None:
+        name = unused()
+        await topics.apply([Create(spec(name, 2))])
+
+        assert await topics.backlog(name, 2, 3_600_000) == Backlog(0.0, False)
+
+
+async def test_the_backlog_is_what_the_stream_has_not_committed(kafka: str) -> None:
+    admin = KafkaAdmin({"bootstrap_servers": kafka}, 1, 20)
+    name = unused()
+    await admin.apply([Create(spec(name, 2))])
+    async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
+        for _ in range(4):
+            await producer.send_and_wait(name, b"event", partition=1)
+    assert await admin.backlog(name, 2, 3_600_000) == Backlog(1.0, False)
+    assert await admin.backlog(name, 2, -60_000) == Backlog(1.0, True)
+
+    partition = TopicPartition(name, 1)
+    stream = AIOKafkaConsumer(
+        bootstrap_servers=kafka, group_id=names.STREAM_GROUP, enable_auto_commit=False
+    )
+    async with stream:
+        stream.assign([partition])
+        await stream.commit({partition: 3})
+        assert await admin.backlog(name, 2, 3_600_000) == Backlog(0.25, False)
+        await stream.commit({partition: 4})
+        assert await admin.backlog(name, 2, -60_000) == Backlog(0.0, False)
+    await admin.close()
 
 
 async def test_a_refused_configuration_is_an_error_that_names_the_topic(kafka: str) -> None:

@@ -20,7 +20,7 @@ from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.models.tenant import TenantSpec
 from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
-from argus_operator.topics import Action, Configure, Create, Grow, TopicState
+from argus_operator.topics import Action, Backlog, Configure, Create, Grow, TopicState
 
 NAMESPACE = "shops"
 KINDS = {TENANTS: "ArgusTenant", PIPELINES: "ArgusPipeline"}
@@ -192,6 +192,7 @@ class FakeTopics(Failing):
 
     topics: dict[TopicName, TopicState] = field(default_factory=dict)
     done: list[Action] = field(default_factory=list)
+    unread: Backlog = field(default_factory=lambda: Backlog(0.0, False))
 
     async def matching(self, prefix: str) -> dict[TopicName, TopicState]:
         self._fail()
@@ -200,6 +201,10 @@ class FakeTopics(Failing):
     async def observe(self, topics: Iterable[TopicName]) -> dict[TopicName, TopicState]:
         self._fail()
         return {name: self.topics[name] for name in topics if name in self.topics}
+
+    async def backlog(self, topic: TopicName, partitions: int, retention_ms: int) -> Backlog:
+        self._fail()
+        return self.unread
 
     async def apply(self, actions: Sequence[Action]) -> None:
         self._fail()

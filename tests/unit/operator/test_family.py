@@ -1,6 +1,7 @@
 """A tenant with its pipelines, from states and events to what must hold afterwards."""
 
 import dataclasses
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from argus_operator.keys import SecretState
 from argus_operator.models.common import FINALIZER, Raw
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
-from argus_operator.topics import Create, TopicState
+from argus_operator.topics import Backlog, Create, TopicState
 
 from tests.unit.operator.fakes import NAMESPACE, away
 from tests.unit.operator.world import GIB, SHOP, WEB, World
@@ -192,6 +193,39 @@ class TestChange:
         assert running.kafka.topics[running.topic()].partitions == 3
         assert running.document.pipelines[0].partitions == 3
         assert running.cluster.status(PIPELINES, WEB)["partitions"] == 3
+
+    @pytest.mark.parametrize(
+        "topic", [{"retention": {"bytes": "64Mi"}}, {"retention": {"hours": 1}}, {"partitions": 8}]
+    )
+    async def test_a_topic_keeps_what_is_not_stored_yet(
+        self, running: World, topic: dict[str, Any]
+    ) -> None:
+        before = running.kafka.topics[running.topic()]
+        running.kafka.unread = Backlog(0.5, True)
+        running.pipeline(spec={"topic": topic})
+        verdict = await running.reconcile()
+
+        assert verdict.retry
+        assert running.kafka.topics[running.topic()] == before
+        assert running.document.pipelines[0].retention_bytes == GIB
+        assert running.cluster.condition(PIPELINES, WEB, "TopicsReady") == (
+            "False",
+            "UnreadEvents",
+        )
+
+        running.kafka.unread = Backlog(0.0, False)
+        await running.settle()
+        assert running.kafka.topics[running.topic()] != before
+        assert running.ready(PIPELINES, WEB) == ("True", "Accepting")
+
+    async def test_what_is_not_stored_yet_hinders_no_growth_of_retention(
+        self, running: World
+    ) -> None:
+        running.kafka.unread = Backlog(1.0, True)
+        running.pipeline(spec={"topic": {"partitions": 2, "retention": {"bytes": "2Gi"}}})
+        await running.settle()
+
+        assert running.document.pipelines[0].retention_bytes == 2 * GIB
 
     async def test_a_key_that_leaves_the_spec_leaves_secret_and_registry(
         self, running: World

@@ -9,7 +9,15 @@ from argus_operator import topics
 from argus_operator.errors import RefusedError
 from argus_operator.models.common import Meta
 from argus_operator.models.pipeline import PipelineSpec
-from argus_operator.topics import Configure, Create, DiskBudget, Grow, TopicSpec, TopicState
+from argus_operator.topics import (
+    Backlog,
+    Configure,
+    Create,
+    DiskBudget,
+    Grow,
+    TopicSpec,
+    TopicState,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,6 +101,45 @@ def test_facts_of_a_topic_that_exists() -> None:
 
     assert (state.retention_bytes, state.retention_seconds) == (400, 7_200)
     assert TopicState(1, {"retention.bytes": "-1"}).retention_bytes == 0
+
+
+def kept(bytes_: int, ms: int) -> dict[str, str]:
+    return {"retention.bytes": str(bytes_), "retention.ms": str(ms)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lowered"),
+    [
+        (kept(100, 100), kept(100, 100), False),
+        (kept(100, 100), kept(200, 200), False),
+        (kept(100, 100), kept(99, 200), True),
+        (kept(100, 100), kept(200, 99), True),
+        (kept(-1, 100), kept(100, 100), True),
+        (kept(100, -1), kept(100, 100), True),
+    ],
+)
+def test_keeping_less_by_either_measure_is_lowering(
+    before: dict[str, str], after: dict[str, str], lowered: bool
+) -> None:
+    assert topics.lowers(TopicSpec(A, 1, after), TopicState(1, before)) is lowered
+
+
+@pytest.mark.parametrize(
+    ("before", "backlog", "endangered"),
+    [
+        (kept(100, 100), Backlog(0.32, False), False),
+        (kept(100, 100), Backlog(0.33, False), True),
+        (kept(100, 100), Backlog(0.01, True), True),
+        (kept(-1, 100), Backlog(0.01, False), True),
+        (kept(-1, 100), Backlog(0.0, False), False),
+    ],
+)
+def test_unread_records_must_fit_into_what_will_be_kept(
+    before: dict[str, str], backlog: Backlog, endangered: bool
+) -> None:
+    wanted = TopicSpec(A, 1, kept(50, 50))
+
+    assert topics.endangers(wanted, TopicState(1, before), backlog) is endangered
 
 
 class TestDiskBudget:
