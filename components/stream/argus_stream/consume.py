@@ -94,10 +94,14 @@ class Reader:
                 await self._find_gaps()
 
     def _lost(self, error: LogError) -> None:
-        for source in error.sources:
-            lease = self._held.get(source)
-            if lease is not None:
+        """What was fetched of the other partitions went with the error: it is fetched again."""
+        for source, lease in self._held.items():
+            if lease is None or not lease.live:
+                continue
+            if source in error.sources:
                 self._partitions.pause(lease, str(error))
+            else:
+                self._log.seek(source, lease.next)
 
     def _decode(self, fetched: Mapping[Source, Sequence[Record]]) -> None:
         now = time.time_ns() // 1000

@@ -44,7 +44,8 @@ class Log(Protocol):
     async def fetch(self, limit: int, timeout: float) -> Mapping[Source, Sequence[Record]]:
         """At most `limit` records, waiting up to `timeout` seconds for one.
 
-        Raises LogError where partitions cannot be read at their positions.
+        Raises LogError where partitions cannot be read at their positions; what was fetched of
+        others may then be lost, and they have to be sought again.
         """
 
     async def position(self, source: Source) -> int:

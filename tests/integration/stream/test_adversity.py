@@ -223,3 +223,18 @@ async def test_a_flood_of_poison_does_not_hold_up_another_pipeline(world: World,
         ledger = await world.settled(poisoned, flood, within=60)
     assert ledger["dead_lettered"] == flood
     await world.check_audit(poisoned)
+
+
+async def test_a_batch_that_cannot_be_read_stops_its_partition_alone(world: World) -> None:
+    """Headers' names are UTF-8 by Kafka's protocol; nobody checks what a stranger writes."""
+    strange = await world.add_pipeline("strange")
+    healthy = await world.add_pipeline("healthy", partitions=2)
+    await world.produce(strange, [event() for _ in range(3)])
+    await world.produce_unreadable(strange)
+    async with world.stream() as service:
+        for number in range(1, 11):
+            await world.produce(healthy, [event() for _ in range(20)])
+            ledger = await world.settled(healthy, number * 20, within=5)
+        assert service.states["open"] >= 2
+    assert (ledger["stored"], ledger["skipped"]) == (200, 0)
+    assert (await world.ledger(strange))["skipped"] == 0

@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import ConsumerRecord
 from argus_contract import envelope, headers, ids, names, redis_keys, registry
 from argus_contract.headers import Header
@@ -26,6 +27,8 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 DAY = 86_400
+_CRC = slice(17, 21)
+"""Where a record batch of version 2 has the checksum of all that follows."""
 LIMITS = Limits(per_key=Bucket(5000, 10000), per_ip=Bucket(50, 100))
 PASSWORD = "argus-test"
 
@@ -246,6 +249,16 @@ class World:
             for number, message in enumerate(messages)
         ]
         await asyncio.gather(*futures)
+
+    async def produce_unreadable(self, pipeline: Pipeline) -> None:
+        """Writes a batch whose checksum is right and whose header's name is not UTF-8."""
+        batch = self.producer.create_batch()
+        batch.append(key=None, value=b"x", timestamp=None, headers=[("strange", b"")])
+        batch.close()
+        data = bytearray(bytes(batch._build()).replace(b"strange", b"\xff" * len(b"strange")))
+        data[_CRC] = calc_crc32c(memoryview(data)[_CRC.stop :]).to_bytes(4, "big")
+        batch._buffer = data
+        await (await self.producer.send_batch(batch, pipeline.topic, partition=0))
 
     def settings(self, **changes: Any) -> StreamSettings:
         """Settings of a stream for this world, quick to notice."""

@@ -124,6 +124,20 @@ async def test_a_position_that_cannot_be_read_ends_the_lease() -> None:
     assert bench.log.positions == {A: None, B: 1}
 
 
+async def test_what_a_failed_fetch_dropped_of_other_partitions_is_fetched_again() -> None:
+    bench = Bench()
+    await yielding_fetch(bench.log)
+    bench.partitions.own({A: route("a"), B: route("b")})
+    bench.open(A, 0)
+    bench.open(B, 0)
+    bench.log.queue = [{B: strangers(0)}]
+    await bench.run()
+    bench.log.positions[B] = 5
+    bench.log.queue = [LogError(frozenset({A}), "bad checksum")]
+    await bench.run()
+    assert bench.log.positions == {A: None, B: 1}
+
+
 async def test_a_broker_that_does_not_answer_is_asked_again() -> None:
     bench = Bench()
     await yielding_fetch(bench.log)

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import (
+    CorruptRecordException,
     KafkaError,
     OffsetOutOfRangeError,
     RecordTooLargeError,
@@ -81,6 +83,8 @@ class KafkaLog:
             )
         except (OffsetOutOfRangeError, RecordTooLargeError, TopicAuthorizationFailedError) as error:
             raise LogError(self._concerned(error), repr(error)) from error
+        except (CorruptRecordException, UnicodeDecodeError) as error:
+            raise LogError(self._unreadable(), repr(error)) from error
         except KafkaError as error:
             raise BrokerError(repr(error)) from error
         return cast("Mapping[Source, Sequence[Record]]", fetched)
@@ -93,6 +97,21 @@ class KafkaLog:
             named |= set(argument) if isinstance(argument, dict) else {argument}
         concerned = {each for each in assigned if each in named or each.topic in named}
         return frozenset(concerned) or assigned
+
+    def _unreadable(self) -> frozenset[Source]:
+        """Where aiokafka broke off: a bad checksum, or a header's name that is not UTF-8.
+
+        It still holds what it fetched there, with an iterator that has ended; it tells no better.
+        """
+        fetched = self._consumer._fetcher._records
+        broken = frozenset(
+            Source(*partition)
+            for partition, result in fetched.items()
+            if isinstance(result, FetchResult)
+            and result.has_more()
+            and result._partition_records._records_iterator.gi_frame is None
+        )
+        return broken or frozenset(Source(*each) for each in self._consumer.assignment())
 
     async def position(self, source: Source) -> int:
         """Does not wait: each assigned partition has a position."""
