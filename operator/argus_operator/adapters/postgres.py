@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
-from argus_contract.names import TenantId
+from argus_contract.names import TenantId, TopicName
 from asyncpg.pool import PoolConnectionProxy
 
 from argus_operator.adapters.migrations import migrate
@@ -126,6 +126,12 @@ class Database:
             partitions=row["partitions"],
             retained=bool(row["retained"]),
         )
+
+    async def read_up_to(self, topic: TopicName) -> int:
+        """The highest offset where a partition of the topic stands; 0 before any was read."""
+        statement = "SELECT max(next_offset) AS highest FROM argus.offsets WHERE topic = $1"
+        row = await self._call(statement, topic)
+        return 0 if row is None else int(row["highest"] or 0)
 
     async def retain_pipeline(self, uid: str) -> None:
         """Puts the tables out of the way and keeps them; absent is fine."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import msgspec
 from argus_contract import names
 from argus_contract import registry as contract
+from argus_contract.names import TopicName
 
 from argus_operator import conditions, documents, schemas, topics
 from argus_operator.conditions import SCHEMAS_READY, TOPICS_READY, Finding
@@ -71,6 +72,12 @@ class PipelineStep:
         both = (name, names.dead_letter_topic(name))
         observed = await self._kafka.observe(both)
         wanted = self._wanted(pipeline, spec, observed.get(both[0]), observed.get(both[1]))
+        if name not in observed:
+            try:
+                await self._check_unread(pipeline, name)
+            except RefusedError as error:
+                gone = TopicState(wanted[0].partitions, wanted[0].configs)
+                return gone, conditions.failed(TOPICS_READY, error)
         if not self._budget.fresh:
             self._budget.observe(await self._kafka.matching(TOPIC_PREFIX))
         try:
@@ -85,6 +92,25 @@ class PipelineStep:
             await self._kafka.apply(actions)
             observed = await self._kafka.observe(both)
         return observed.get(name), _topics_finding(spec, wanted[0].name, observed.get(name))
+
+    async def _check_unread(self, pipeline: Pipeline, name: TopicName) -> None:
+        """Raises RefusedError for a topic that must not be made again, since it was read before.
+
+        Made anew it would begin at offset 0, the ledger goes on where it stands: what is accepted
+        in between would never be stored. So the pipeline stays in the registry and ingest, which
+        finds no topic, answers 503.
+        """
+        if pipeline.status.get("topic") != name:
+            return
+        offset = await self._database.read_up_to(name)
+        if offset > 0:
+            raise RefusedError(
+                "TopicLost",
+                f"topic {name} is gone, with whatever of it was not stored yet; the ledger stands "
+                f"at offset {offset}, so it cannot be made anew, and events are refused with 503: "
+                "restore the topic, or delete this pipeline (Retain keeps its rows) and create it "
+                "again",
+            )
 
     async def _spare_unread(self, wanted: topics.TopicSpec, observed: TopicState | None) -> None:
         """Raises BusyError where a shorter retention might delete what is not stored yet."""

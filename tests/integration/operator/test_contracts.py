@@ -402,6 +402,26 @@ class TestSchemas:
         await database_port.drop_tenant(some_tenant())
         await database_port.retain_tenant(some_tenant())
 
+    @BOTH
+    async def test_of_a_new_topic_nothing_was_read(self, database_port: Schemas) -> None:
+        assert await database_port.read_up_to(unused()) == 0
+
+
+async def test_the_ledger_tells_up_to_where_a_topic_was_read(database: str) -> None:
+    tenant = schemas.tenant_schema(tenant_meta())
+    wanted = tables(tenant)
+    connection = await asyncpg.connect(database)
+    async with opened(database) as made:
+        await made.ensure_tenant(tenant)
+        await made.ensure_pipeline(wanted)
+        for partition, offset in enumerate((3, 7)):
+            await connection.execute(
+                "SELECT argus.open_partition($1, $2, $3)", wanted.topic, partition, offset
+            )
+
+        assert await made.read_up_to(wanted.topic) == 7
+    await connection.close()
+
 
 async def test_a_database_that_is_not_migrated_is_unavailable_and_says_why(database: str) -> None:
     made = Database({"host": "127.0.0.1", "port": 1, "user": "x", "timeout": 2}, 2)

@@ -297,6 +297,7 @@ class FakeSchemas(Failing):
     retained: set[str] = field(default_factory=set)
     retained_tenants: set[TenantId] = field(default_factory=set)
     expired: list[str] = field(default_factory=list)
+    read: dict[TopicName, int] = field(default_factory=dict)
     rows_to_expire: int = 0
 
     async def ensure_tenant(self, tenant: TenantSchema) -> None:
@@ -333,6 +334,10 @@ class FakeSchemas(Failing):
             partitions=tables.partitions,
             retained=uid in self.retained,
         )
+
+    async def read_up_to(self, topic: TopicName) -> int:
+        self._fail()
+        return self.read.get(topic, 0)
 
     async def retain_pipeline(self, uid: str) -> None:
         self._fail()

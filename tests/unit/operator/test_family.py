@@ -285,6 +285,30 @@ class TestDrift:
 
         assert running.topic() in running.kafka.topics
 
+    @pytest.mark.parametrize("registry_lost", [True, False])
+    async def test_a_deleted_topic_that_was_read_stays_away_and_in_the_registry(
+        self, running: World, registry_lost: bool
+    ) -> None:
+        before = running.document
+        running.database.read[running.topic()] = 7
+        running.kafka.topics.clear()
+        if registry_lost:
+            running.registry.held.clear()
+        await running.reconcile()
+
+        assert running.ready(PIPELINES, WEB) == ("False", "TopicLost")
+        assert not running.kafka.topics
+        assert running.document.pipelines == before.pipelines
+
+    async def test_a_topic_is_not_made_again_before_the_ledger_can_be_asked(
+        self, running: World
+    ) -> None:
+        running.kafka.topics.clear()
+        running.database.error = away("DatabaseUnavailable")
+        await running.reconcile()
+
+        assert not running.kafka.topics
+
     async def test_a_lost_registry_is_written_again(self, running: World) -> None:
         before = running.document
         running.registry.held.clear()
