@@ -19,6 +19,8 @@ UNKNOWN: Final = "unknown"
 _IPV6_CLIENT_PREFIX: Final = 64
 """A client owns at least a /64 (RFC 6177), so its addresses count as one."""
 _REMEMBERED: Final = 65_536
+_LONGEST: Final = 64
+"""Most characters that an address with its port and spaces has; what is longer is not looked at."""
 
 
 def _parse(text: str) -> Address | None:
@@ -64,7 +66,7 @@ class AddressResolver:
             return client
         lines = [value for name, value in headers if name == b"x-forwarded-for"]
         for hop in reversed(b",".join(lines).decode("latin-1").split(",")):
-            judged = self._hop(hop)
+            judged = self._hop(hop) if len(hop) <= _LONGEST else None
             if judged is None:
                 return client
             client, is_proxy = judged

@@ -125,6 +125,32 @@ async def test_without_kafka_503_within_the_delivery_timeout_and_nothing_is_held
             await until_metric(edge, "argus_ingest_bytes_in_flight", 0)
 
 
+async def test_more_bytes_in_flight_than_the_process_may_hold_are_503_at_once(
+    broker: Kafka, run_edge: Run
+) -> None:
+    acme = await new_tenant(broker)
+    async with proxied(KAFKA_PORT, is_kafka=True) as kafka:
+        settings = {
+            "KAFKA__BOOTSTRAP": f"{HOST}:{kafka.port}",
+            "PUBLISH__DELIVERY_TIMEOUT": "2",
+            "LIMITS__BODY_BYTES": "20000",
+            "LIMITS__INFLATED_BYTES": "20000",
+            "LIMITS__BYTES_IN_FLIGHT": "60000",
+        }
+        async with run_edge(**settings) as edge:
+            await edge.until_ready()
+            assert (await edge.post(acme.server_key, EVENT)).status_code == 202
+            kafka.hang()
+            large = b'{"event":"signup","properties":{"a":"%b"}}' % (b"x" * 10_000)
+            answers = await asyncio.gather(*(edge.post(acme.server_key, large) for _ in range(20)))
+            assert {answer.status_code for answer in answers} == {503}
+            kinds = [answer.json()["type"].rpartition(":")[2] for answer in answers]
+            assert set(kinds) == {"busy", "log-unavailable"}
+            assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
+            kafka.resume()
+            await until_metric(edge, "argus_ingest_bytes_in_flight", 0)
+
+
 async def test_before_kafka_was_ever_there_nobody_is_told_401(broker: Kafka, run_edge: Run) -> None:
     acme = await new_tenant(broker)
     async with proxied(KAFKA_PORT, is_kafka=True) as kafka:

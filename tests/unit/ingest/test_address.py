@@ -48,6 +48,14 @@ def test_a_transport_without_addresses_is_one_client() -> None:
     assert PROXIES.resolve(None, forwarded("1.2.3.4")) == UNKNOWN
 
 
+def test_what_is_too_long_for_an_address_is_neither_one_nor_remembered() -> None:
+    resolver = AddressResolver([ip_network("10.0.0.0/8")])
+    for number in range(3):
+        padded = f"198.51.100.1{' ' * 10_000}{number}"
+        assert resolver.resolve(("10.0.0.1", 1), forwarded(padded)) == "10.0.0.1"
+    assert resolver._hop.cache_info().currsize == 0
+
+
 @given(st.binary(max_size=300))
 def test_no_header_breaks_it_or_becomes_a_name(value: bytes) -> None:
     address = PROXIES.resolve(("10.0.0.1", 1), [(b"x-forwarded-for", value)])
