@@ -4,12 +4,13 @@ A retry of ours, and a resend of the client with the same id and time, write the
 so the stream sees one event and a duplicate.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 from argus_contract import envelope, headers
 from argus_contract.headers import Header
-from argus_contract.ids import new_id, time_of
+from argus_contract.ids import time_of
 from argus_contract.registry import Pipeline
 from argus_contract.sizes import MAX_CLOCK_AHEAD_S
 from argus_contract.times import SECOND, to_micros
@@ -28,8 +29,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     headers: list[Header]
 
 
-def of_event(accepted: Accepted, pipeline: Pipeline, received: int) -> Record:
+def of_event(accepted: Accepted, pipeline: Pipeline, received: int, ids: Iterator[str]) -> Record:
     """The envelope around the client's bytes; `received` in microseconds.
+
+    Where the client gave no id, it is the next of `ids`.
 
     The event's time is its timestamp, else the time inside a UUIDv7 id that lies in the pipeline's
     accepted window, else `received`. An id whose time is not its own goes `by id`.
@@ -37,7 +40,7 @@ def of_event(accepted: Accepted, pipeline: Pipeline, received: int) -> Record:
     event = accepted.event
     by_id = False
     given = event.id
-    event_id = new_id(received) if given is None else given.lower()
+    event_id = next(ids) if given is None else given.lower()
     if event.timestamp is not None:
         time = to_micros(event.timestamp)
     elif given is None:
@@ -54,10 +57,10 @@ def of_event(accepted: Accepted, pipeline: Pipeline, received: int) -> Record:
     )
 
 
-def of_reject(reject: Reject, received: int) -> Record:
+def of_reject(reject: Reject, received: int, ids: Iterator[str]) -> Record:
     """The client's bytes with the reason in headers."""
     carried = [
-        (headers.ID, new_id(received).encode()),
+        (headers.ID, next(ids).encode()),
         (headers.REJECT, reject.code.encode()),
         (headers.RECEIVED, b"%d" % received),
         (headers.ERROR, reject.message.encode()),

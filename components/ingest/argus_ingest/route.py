@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
+from argus_contract.ids import new_ids
 from argus_contract.registry import Pipeline
 from argus_contract.rejects import Code
 
@@ -29,12 +30,13 @@ class Bundle:
 class Routing:
     """Sorts the items of one request into bundles, one a pipeline, in the order of the items."""
 
-    __slots__ = ("_by_name", "_by_topic", "_received", "_tenant")
+    __slots__ = ("_by_name", "_by_topic", "_ids", "_received", "_tenant")
 
     def __init__(self, tenant: Tenant, received: int) -> None:
         """`received` in microseconds since the epoch."""
         self._tenant = tenant
         self._received = received
+        self._ids = new_ids(received)
         self._by_name: dict[str | None, Bundle] = {}
         self._by_topic: dict[str, Bundle] = {}
 
@@ -45,15 +47,15 @@ class Routing:
 
     def add(self, items: Iterable[Item]) -> None:
         """A reject goes where its name leads, else to the default. Raises NoPipelineError."""
-        received = self._received
+        received, ids = self._received, self._ids
         for item in items:
             if isinstance(item, Reject):
                 bundle = self._bundle(item.name)
-                record = records.of_reject(item, received)
+                record = records.of_reject(item, received, ids)
                 bundle.rejects.append(item.code)
             else:
                 bundle = self._bundle(item.event.event)
-                record = records.of_event(item, bundle.pipeline, received)
+                record = records.of_event(item, bundle.pipeline, received, ids)
             bundle.records.append(record)
             bundle.size += len(record.value)
 

@@ -1,5 +1,6 @@
 """Our ids are UUIDv7s as RFC 9562 has them, and their time can be read back."""
 
+from itertools import islice
 from uuid import UUID
 
 import pytest
@@ -31,3 +32,12 @@ def test_what_is_called_a_uuid_parses_as_one(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "x", "0" * 32, "{" + "0" * 34 + "}", "0" * 36])
 def test_other_spellings_are_no_uuids(text: str) -> None:
     assert not ids.is_uuid(text)
+
+
+def test_many_ids_of_one_moment_are_distinct_ascend_and_are_of_version_7() -> None:
+    now_us = 1_800_000_000_123_000
+    made = [*islice(ids.new_ids(now_us), 5_000)]
+    assert made == sorted(set(made))
+    assert {UUID(text).version for text in made} == {7}
+    assert {ids.time_of(text) for text in made} == {now_us}
+    assert made[0] != next(ids.new_ids(now_us))

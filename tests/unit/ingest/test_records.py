@@ -4,7 +4,7 @@ import json
 
 import pytest
 from argus_contract import envelope, headers
-from argus_contract.ids import new_id
+from argus_contract.ids import new_id, new_ids
 from argus_contract.rejects import Code
 from argus_contract.times import SECOND
 from argus_ingest.decode import Accepted, Reject, judge
@@ -19,7 +19,7 @@ V4 = "11111111-2222-4333-8444-555555555555"
 def event(**fields: object) -> Record:
     item = judge(json.dumps({"event": "x", **fields}).encode(), 0)
     assert isinstance(item, Accepted)
-    return of_event(item, pipeline(), NOW)
+    return of_event(item, pipeline(), NOW, new_ids(NOW))
 
 
 def test_an_event_without_id_and_time_gets_both() -> None:
@@ -74,7 +74,7 @@ def test_the_clients_bytes_are_spliced_in() -> None:
     raw = b'{ "event" : "x", "properties": {"n": 1e400, "\\u00fc": "\xc3\xbc"} }'
     item = judge(raw, 0)
     assert isinstance(item, Accepted)
-    assert raw in of_event(item, pipeline(), NOW).value
+    assert raw in of_event(item, pipeline(), NOW, new_ids(NOW)).value
 
 
 def test_a_derived_value_is_in_the_envelope() -> None:
@@ -84,7 +84,7 @@ def test_a_derived_value_is_in_the_envelope() -> None:
 
 
 def test_a_reject_keeps_its_bytes_and_says_why() -> None:
-    record = of_reject(Reject(2, Code.INVALID_EVENT, "grüße", b"{}", 2, "click"), NOW)
+    record = of_reject(Reject(2, Code.INVALID_EVENT, "grüße", b"{}", 2, "click"), NOW, new_ids(NOW))
     found = dict(record.headers)
     assert record.value == b"{}"
     assert record.key is None
@@ -98,6 +98,6 @@ def test_a_reject_keeps_its_bytes_and_says_why() -> None:
 
 
 def test_a_cut_reject_says_how_large_it_was() -> None:
-    record = of_reject(Reject(0, Code.TOO_LARGE, "m", b"{}", 300_000), NOW)
+    record = of_reject(Reject(0, Code.TOO_LARGE, "m", b"{}", 300_000), NOW, new_ids(NOW))
     assert headers.get(record.headers, headers.TRUNCATED) == b"300000"
     assert headers.get(record.headers, headers.EVENT) is None
