@@ -6,7 +6,6 @@ it is: whether it is an event is for ARGUS to say.
 """
 
 import itertools
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -62,7 +61,7 @@ def _of_array(document: bytes) -> Iterator[bytes]:
         raise BadInputError(f"the input begins like a JSON array and is none: {error}") from error
     for item in items:
         # An array's items may span lines; NDJSON's may not.
-        yield json.dumps(json.loads(bytes(item)), separators=(",", ":")).encode()
+        yield msgspec.json.format(bytes(item), indent=-1)
 
 
 def with_id(event: bytes, new_id: Callable[[], str]) -> tuple[bytes, str | None]:
@@ -74,9 +73,10 @@ def with_id(event: bytes, new_id: Callable[[], str]) -> tuple[bytes, str | None]
     if known.id is not None:
         return event, str(known.id)
     made = new_id()
-    rest = event.lstrip()[1:].lstrip()
-    comma = b"" if rest.startswith(b"}") else b","
-    return b'{"id":"%b"%b%b' % (made.encode(), comma, rest), made
+    # Behind the others, for of two fields of one name, such as an id that is null, the last counts.
+    start = event.rstrip()[:-1].rstrip()
+    comma = b"" if start.endswith(b"{") else b","
+    return b'%b%b"id":"%b"}' % (start, comma, made.encode()), made
 
 
 def requests(source: Iterable[bytes], size: int, new_id: Callable[[], str]) -> Iterator[Request]:

@@ -28,6 +28,11 @@ def test_an_array_is_an_event_an_item_also_over_many_lines() -> None:
     ]
 
 
+def test_an_item_of_an_array_keeps_its_numbers_and_strings_as_they_are_written() -> None:
+    written = rb'{"event":"a","value":1.10,"properties":{"n":1e400,"s":"\ud83d\ude00"}}'
+    assert list(events(io.BytesIO(b"[" + written + b"]"))) == [written]
+
+
 def test_an_array_that_does_not_end_is_refused() -> None:
     with pytest.raises(BadInputError, match="begins like a JSON array"):
         list(events(io.BytesIO(b'[{"event":"a"}')))
@@ -44,6 +49,12 @@ def test_lines_that_are_no_events_are_left_for_argus_to_judge() -> None:
 
 def test_an_id_that_is_there_is_kept() -> None:
     assert with_id(b'{"id":"mine"}', lambda: ID) == (b'{"id":"mine"}', "mine")
+
+
+def test_an_id_that_is_null_is_replaced() -> None:
+    identified, given_id = with_id(b'{"id":null,"event":"a"}', lambda: ID)
+    assert given_id == ID
+    assert json.loads(identified) == {"id": ID, "event": "a"}
 
 
 @given(
