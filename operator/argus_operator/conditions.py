@@ -17,9 +17,11 @@ KEYS_READY: Final = "KeysReady"
 TOPICS_READY: Final = "TopicsReady"
 SCHEMAS_READY: Final = "SchemasReady"
 REGISTRY_READY: Final = "RegistryReady"
+HEALTHY: Final = "Healthy"
+"""Whether all that was accepted is accounted for; no part of Ready, since it cannot be mended."""
 
 TENANT_DEPENDENCIES: Final = (KEYS_READY, SCHEMAS_READY, REGISTRY_READY)
-PIPELINE_DEPENDENCIES: Final = (TOPICS_READY, SCHEMAS_READY, REGISTRY_READY)
+PIPELINE_DEPENDENCIES: Final = (TOPICS_READY, SCHEMAS_READY, REGISTRY_READY, HEALTHY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from argus_contract.registry import TenantDocument
 from argus_operator.documents import Documents
 from argus_operator.keys import SecretState
 from argus_operator.models.common import Meta, Raw
-from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
+from argus_operator.schemas import PipelineObserved, PipelineTables, Standing, TenantSchema
 from argus_operator.topics import Action, Backlog, TopicState
 
 
@@ -80,7 +80,7 @@ class Schemas(Protocol):
 
     async def observe_pipeline(self, uid: str) -> PipelineObserved: ...
 
-    async def read_up_to(self, topic: TopicName) -> int: ...
+    async def standing(self, topic: TopicName) -> Standing: ...
 
     async def retain_pipeline(self, uid: str) -> None: ...
 

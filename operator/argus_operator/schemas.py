@@ -62,6 +62,16 @@ class PipelineObserved:
     retained: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the ledger says of a topic, over its partitions."""
+
+    offset: int = 0
+    """The highest offset at which one stands; 0 before any was read."""
+    lost: int = 0
+    """Records that Kafka deleted before they were read."""
+
+
 def tenant_schema(meta: Meta) -> TenantSchema:
     """The schema that a tenant is given."""
     return TenantSchema(

@@ -15,7 +15,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from argus_operator.adapters.migrations import migrate
 from argus_operator.errors import BusyError, OperatorError, RefusedError, UnavailableError
-from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
+from argus_operator.schemas import PipelineObserved, PipelineTables, Standing, TenantSchema
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,10 @@ DROP_TIMEOUT_S: Final = 90.0
 """Dropping what a pipeline or tenant owned; less than a whole reconciliation may take."""
 _NOT_OURS: Final = {"42883", "3F000"}
 """undefined_function, invalid_schema_name: the database is another one than was migrated."""
+_STANDING: Final = """
+SELECT coalesce(max(next_offset), 0) AS highest, coalesce(sum(lost), 0)::bigint AS lost
+FROM argus.offsets WHERE topic = $1
+"""
 _AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -127,11 +131,10 @@ class Database:
             retained=bool(row["retained"]),
         )
 
-    async def read_up_to(self, topic: TopicName) -> int:
-        """The highest offset where a partition of the topic stands; 0 before any was read."""
-        statement = "SELECT max(next_offset) AS highest FROM argus.offsets WHERE topic = $1"
-        row = await self._call(statement, topic)
-        return 0 if row is None else int(row["highest"] or 0)
+    async def standing(self, topic: TopicName) -> Standing:
+        """What the ledger says of a topic."""
+        row = await self._call(_STANDING, topic)
+        return Standing() if row is None else Standing(row["highest"], row["lost"])
 
     async def retain_pipeline(self, uid: str) -> None:
         """Puts the tables out of the way and keeps them; absent is fine."""

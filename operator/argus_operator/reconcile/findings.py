@@ -143,7 +143,7 @@ def pipeline(made: Provisioned, clash: Conflict | None, published: Published) ->
     if clash is not None and ready.good:
         ready = conditions.bad(READY, clash.reason, clash.message)
         synced = conditions.bad(SYNCED, clash.reason, clash.message)
-    return [ready, synced, *found]
+    return [ready, synced, *found, made.health]
 
 
 def _pipeline_registry(made: Provisioned, published: Published) -> Finding:

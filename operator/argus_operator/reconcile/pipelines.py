@@ -8,8 +8,9 @@ from argus_contract import registry as contract
 from argus_contract.names import TopicName
 
 from argus_operator import conditions, documents, schemas, topics
-from argus_operator.conditions import SCHEMAS_READY, TOPICS_READY, Finding
+from argus_operator.conditions import HEALTHY, SCHEMAS_READY, TOPICS_READY, Finding
 from argus_operator.errors import BusyError, OperatorError, RefusedError
+from argus_operator.models.common import ConditionStatus
 from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.ports import Schemas, Topics
 from argus_operator.reconcile.attempt import attempt
@@ -28,6 +29,7 @@ class Provisioned:
     spec: PipelineSpec
     topics: Finding
     schemas: Finding
+    health: Finding
     topic: TopicState | None
     tables: PipelineObserved | None
 
@@ -63,7 +65,21 @@ class PipelineStep:
             found, on_schemas = None, conditions.failed(SCHEMAS_READY, tables)
         else:
             found, on_schemas = tables, _tables_finding(tables)
-        return Provisioned(pipeline, spec, on_topics, on_schemas, topic, found)
+        health = await self._health(pipeline)
+        return Provisioned(pipeline, spec, on_topics, on_schemas, health, topic, found)
+
+    async def _health(self, pipeline: Pipeline) -> Finding:
+        name = names.topic(pipeline.meta.namespace, pipeline.meta.name, pipeline.meta.uid)
+        standing = await attempt(self._database.standing(name))
+        if isinstance(standing, OperatorError):
+            return Finding(HEALTHY, ConditionStatus.UNKNOWN, standing.reason, standing.message)
+        if standing.lost:
+            message = (
+                f"{standing.lost} records of topic {name} were deleted before they were stored: "
+                "retention was shortened, a disk ran full, or the topic was cut by hand"
+            )
+            return conditions.bad(HEALTHY, "RecordsLost", message)
+        return conditions.good(HEALTHY, "NothingLost", "no record was lost")
 
     async def _topics(
         self, pipeline: Pipeline, spec: PipelineSpec
@@ -102,7 +118,7 @@ class PipelineStep:
         """
         if pipeline.status.get("topic") != name:
             return
-        offset = await self._database.read_up_to(name)
+        offset = (await self._database.standing(name)).offset
         if offset > 0:
             raise RefusedError(
                 "TopicLost",

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from argus_operator import conditions
-from argus_operator.conditions import READY, SYNCED, Finding
+from argus_operator.conditions import HEALTHY, READY, SYNCED, Finding
 from argus_operator.models.common import Condition, ConditionStatus
 from argus_operator.ports import Cluster
 from argus_operator.resources import Pipeline, Tenant
@@ -47,7 +47,7 @@ class StatusWriter:
 
     async def _announce(self, subject: Tenant | Pipeline, merged: Sequence[Condition]) -> None:
         for condition in conditions.changed(subject.conditions, merged):
-            if condition.type != READY or condition.status is ConditionStatus.UNKNOWN:
+            if not _worth_telling(condition):
                 continue
             type_ = NORMAL if condition.status is ConditionStatus.TRUE else WARNING
             await self._cluster.post_event(subject.raw, type_, condition.reason, condition.message)
@@ -66,6 +66,13 @@ class StatusWriter:
         kept = [old for old in subject.conditions if old.type != SYNCED]
         synced = self._merge(subject, [conditions.bad(SYNCED, reason, message)])
         await self._put(subject, [*kept, *synced], {})
+
+
+def _worth_telling(condition: Condition) -> bool:
+    """Readiness either way, and that something was lost."""
+    if condition.type == HEALTHY:
+        return condition.status is ConditionStatus.FALSE
+    return condition.type == READY and condition.status is not ConditionStatus.UNKNOWN
 
 
 def _dump(condition: Condition) -> dict[str, Any]:

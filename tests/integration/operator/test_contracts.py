@@ -404,10 +404,12 @@ class TestSchemas:
 
     @BOTH
     async def test_of_a_new_topic_nothing_was_read(self, database_port: Schemas) -> None:
-        assert await database_port.read_up_to(unused()) == 0
+        assert await database_port.standing(unused()) == schemas.Standing()
 
 
-async def test_the_ledger_tells_up_to_where_a_topic_was_read(database: str) -> None:
+async def test_the_ledger_tells_up_to_where_a_topic_was_read_and_what_was_lost(
+    database: str,
+) -> None:
     tenant = schemas.tenant_schema(tenant_meta())
     wanted = tables(tenant)
     connection = await asyncpg.connect(database)
@@ -419,7 +421,9 @@ async def test_the_ledger_tells_up_to_where_a_topic_was_read(database: str) -> N
                 "SELECT argus.open_partition($1, $2, $3)", wanted.topic, partition, offset
             )
 
-        assert await made.read_up_to(wanted.topic) == 7
+        assert await made.standing(wanted.topic) == schemas.Standing(offset=7, lost=0)
+        await connection.execute("SELECT argus.open_partition($1, 0, 5)", wanted.topic)
+        assert await made.standing(wanted.topic) == schemas.Standing(offset=7, lost=2)
     await connection.close()
 
 

@@ -19,7 +19,7 @@ from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.models.tenant import TenantSpec
-from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
+from argus_operator.schemas import PipelineObserved, PipelineTables, Standing, TenantSchema
 from argus_operator.topics import Action, Backlog, Configure, Create, Grow, TopicState
 
 NAMESPACE = "shops"
@@ -297,7 +297,7 @@ class FakeSchemas(Failing):
     retained: set[str] = field(default_factory=set)
     retained_tenants: set[TenantId] = field(default_factory=set)
     expired: list[str] = field(default_factory=list)
-    read: dict[TopicName, int] = field(default_factory=dict)
+    ledger: dict[TopicName, Standing] = field(default_factory=dict)
     rows_to_expire: int = 0
 
     async def ensure_tenant(self, tenant: TenantSchema) -> None:
@@ -335,9 +335,9 @@ class FakeSchemas(Failing):
             retained=uid in self.retained,
         )
 
-    async def read_up_to(self, topic: TopicName) -> int:
+    async def standing(self, topic: TopicName) -> Standing:
         self._fail()
-        return self.read.get(topic, 0)
+        return self.ledger.get(topic, Standing())
 
     async def retain_pipeline(self, uid: str) -> None:
         self._fail()

@@ -12,6 +12,7 @@ from argus_operator.keys import SecretState
 from argus_operator.models.common import FINALIZER, Raw
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
+from argus_operator.schemas import Standing
 from argus_operator.topics import Backlog, Create, TopicState
 
 from tests.unit.operator.fakes import NAMESPACE, away
@@ -290,7 +291,7 @@ class TestDrift:
         self, running: World, registry_lost: bool
     ) -> None:
         before = running.document
-        running.database.read[running.topic()] = 7
+        running.database.ledger[running.topic()] = Standing(offset=7)
         running.kafka.topics.clear()
         if registry_lost:
             running.registry.held.clear()
@@ -470,6 +471,28 @@ class TestAdversity:
         running.cluster.error = away("KubernetesUnavailable")
         with pytest.raises(Exception, match="KubernetesUnavailable"):
             await running.reconcile()
+
+
+class TestHealth:
+    async def test_a_pipeline_that_lost_nothing_is_healthy(self, running: World) -> None:
+        assert running.cluster.condition(PIPELINES, WEB, "Healthy") == ("True", "NothingLost")
+
+    async def test_lost_records_are_told_and_do_not_stop_it(self, running: World) -> None:
+        running.database.ledger[running.topic()] = Standing(offset=100, lost=3)
+        await running.settle()
+
+        assert running.cluster.condition(PIPELINES, WEB, "Healthy") == ("False", "RecordsLost")
+        assert running.ready(PIPELINES, WEB) == ("True", "Accepting")
+        assert ("Warning", "RecordsLost") in {event[1:3] for event in running.cluster.events}
+
+    async def test_without_the_ledger_it_is_unknown(self, running: World) -> None:
+        running.database.error = away("DatabaseUnavailable")
+        await running.reconcile()
+
+        assert running.cluster.condition(PIPELINES, WEB, "Healthy") == (
+            "Unknown",
+            "DatabaseUnavailable",
+        )
 
 
 class TestPause:
