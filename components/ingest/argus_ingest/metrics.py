@@ -81,7 +81,8 @@ LOOP_LAG: Final = Histogram(
     "argus_ingest_loop_lag_seconds", "How late the event loop runs a timer", buckets=_SECONDS
 )
 
-_PER_TENANT: Final = (REQUESTS, ACCEPTED, REJECTED, LIMITED, UNREAD_RECORDS, UNREAD_BYTES, REFUSING)
+_BACKLOG: Final = (UNREAD_RECORDS, UNREAD_BYTES, REFUSING)
+_PER_TENANT: Final = (REQUESTS, ACCEPTED, REJECTED, LIMITED, *_BACKLOG)
 
 
 @lru_cache(8192)
@@ -103,3 +104,9 @@ def forget(tenants: Iterable[str]) -> None:
             metric.remove_by_labels({"tenant": tenant})
     requests.cache_clear()
     events_accepted.cache_clear()
+
+
+def forget_backlog(tenant: str, pipeline: str) -> None:
+    """Drops what is shown of a pipeline that nobody looks at any more."""
+    for metric in _BACKLOG:
+        metric.remove_by_labels({"tenant": tenant, "pipeline": pipeline})

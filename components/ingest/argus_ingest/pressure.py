@@ -174,6 +174,8 @@ class Pressure:
                 watches[pipeline.topic] = watch
         if watches.keys() - self._watches.keys():
             self._changed.set()
+        for labels in _labels(self._watches) - _labels(watches):
+            metrics.forget_backlog(*labels)
         self._watches = watches
 
     def is_free(self, pipeline: Pipeline) -> bool:
@@ -227,11 +229,10 @@ class Pressure:
                 continue
 
     async def _look(self) -> None:
-        watches = self._watches
         threshold = self._settings.threshold
         questions = {
             topic: Question(watch.pipeline.partitions, threshold * watch.pipeline.retention_seconds)
-            for topic, watch in watches.items()
+            for topic, watch in self._watches.items()
         }
         if not questions:
             return
@@ -239,4 +240,10 @@ class Pressure:
             seen = await self._watcher.look(questions)
         now = self._loop.time()
         for topic, states in seen.items():
-            watches[topic].see(states, threshold, self._settings.record_bytes, now)
+            watch = self._watches.get(topic)
+            if watch is not None:
+                watch.see(states, threshold, self._settings.record_bytes, now)
+
+
+def _labels(watches: Mapping[TopicName, Watch]) -> set[tuple[str, str]]:
+    return {(watch.tenant, watch.pipeline.name) for watch in watches.values()}

@@ -1,13 +1,15 @@
 """Refused before retention could delete what nobody has stored."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
+from argus_contract.names import TopicName
 from argus_ingest.errors import BacklogError
-from argus_ingest.pressure import PartitionState, Pressure, Watch, judge
+from argus_ingest.pressure import PartitionState, Pressure, Question, Watch, judge
 from argus_ingest.settings import PressureSettings
+from prometheus_client import REGISTRY
 
 from tests.unit.ingest.helpers import FakeWatcher, document, pipeline
 
@@ -163,3 +165,26 @@ async def test_a_new_pipeline_is_looked_at_at_once() -> None:
         pressure.update({TENANT.id: TENANT})
         async with asyncio.timeout(1):
             await pressure.admit(MAIN)
+
+
+async def test_a_pipeline_that_is_gone_is_shown_no_more_even_by_a_look_under_way() -> None:
+    def shown() -> object:
+        labels = {"tenant": TENANT.display, "pipeline": MAIN.name}
+        return REGISTRY.get_sample_value("argus_ingest_refusing", labels)
+
+    watcher = FakeWatcher()
+    async with watching(watcher) as pressure:
+        pressure.update({TENANT.id: TENANT})
+        await pressure.admit(MAIN)
+        assert shown() == 0
+        look = watcher.look
+
+        async def leaving(
+            questions: Mapping[TopicName, Question],
+        ) -> Mapping[TopicName, list[PartitionState]]:
+            pressure.update({TENANT.id: document(pipeline("other"))})
+            return await look(questions)
+
+        watcher.look = leaving  # type: ignore[method-assign]
+        await asyncio.sleep(0.1)
+        assert shown() is None
