@@ -100,14 +100,18 @@ def pipeline_tables(
     )
 
 
-def check_owner(wanted: PipelineTables, observed: PipelineObserved) -> None:
-    """Raises RefusedError where the pipeline's rows belong to a tenant that is no more."""
-    other = observed.schema is not None and observed.schema != wanted.tenant.schema
-    if observed.retained or other:
+def check_owner(wanted: PipelineTables, observed: PipelineObserved, told: str | None) -> None:
+    """Raises RefusedError where the pipeline's data belongs to a tenant that is no more.
+
+    `told` is the schema in the pipeline's status: where that tenant's deletion has dropped the
+    tables, the topic still holds its events, which are not the new tenant's either.
+    """
+    former = observed.schema or told
+    if observed.retained or former not in (None, wanted.tenant.schema):
         raise RefusedError(
             "TenantReplaced",
             f"this pipeline's data belongs to an earlier tenant {wanted.tenant.name!r} "
-            f"(schema {observed.schema}), and was kept: delete this pipeline and create it again",
+            f"(schema {former}): delete this pipeline and create it again",
         )
 
 

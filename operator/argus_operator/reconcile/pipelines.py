@@ -161,7 +161,7 @@ class PipelineStep:
     ) -> PipelineObserved:
         wanted = schemas.pipeline_tables(tenant, pipeline.meta, spec, partitions)
         observed = await self._database.observe_pipeline(pipeline.meta.uid)
-        schemas.check_owner(wanted, observed)
+        schemas.check_owner(wanted, observed, pipeline.status.get("schema"))
         await self._database.ensure_pipeline(wanted)
         if schemas.in_step(wanted, observed):
             return observed

@@ -348,7 +348,7 @@ class TestSchemas:
         observed = await database_port.observe_pipeline(wanted.uid)
         assert schemas.in_step(wanted, observed)
         assert observed.events_table == wanted.table
-        schemas.check_owner(wanted, observed)
+        schemas.check_owner(wanted, observed, None)
 
     @BOTH
     async def test_a_pipeline_needs_its_tenant(self, database_port: Schemas) -> None:

@@ -383,6 +383,22 @@ class TestConflicts:
         assert running.ready(PIPELINES, WEB) == ("False", "TenantReplaced")
         assert running.document.pipelines == ()
 
+    async def test_a_recreated_tenant_does_not_get_events_that_the_old_ones_topic_holds(
+        self, running: World
+    ) -> None:
+        running.tenant({"deletionPolicy": "Delete"})
+        running.pipeline(spec={"deletionPolicy": "Delete"})
+        await running.settle()
+        running.cluster.delete(TENANTS, SHOP)
+        await running.settle()
+        assert not running.database.pipelines
+        running.tenant()
+        del running.cluster.secrets[SECRET]
+        await running.reconcile()
+
+        assert running.ready(PIPELINES, WEB) == ("False", "TenantReplaced")
+        assert running.document.pipelines == ()
+
 
 class TestAdversity:
     @pytest.mark.parametrize(

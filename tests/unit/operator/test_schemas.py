@@ -46,7 +46,7 @@ def test_names_and_durations_come_from_metadata_and_spec() -> None:
 
 def test_what_is_there_is_in_step() -> None:
     assert schemas.in_step(WANTED, THERE)
-    schemas.check_owner(WANTED, THERE)
+    schemas.check_owner(WANTED, THERE, WANTED.tenant.schema)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,15 @@ def test_any_drift_is_out_of_step(drift: dict[str, Any]) -> None:
     drifted = dataclasses.replace(THERE, **drift)
 
     assert not schemas.in_step(WANTED, drifted)
-    schemas.check_owner(WANTED, drifted)
+    schemas.check_owner(WANTED, drifted, WANTED.tenant.schema)
 
 
 @pytest.mark.parametrize("other", [{"retained": True}, {"schema": "t_n_shop_00000000"}])
 def test_data_of_an_earlier_tenant_is_not_taken_over(other: dict[str, Any]) -> None:
     with pytest.raises(RefusedError, match="create it again"):
-        schemas.check_owner(WANTED, dataclasses.replace(THERE, **other))
+        schemas.check_owner(WANTED, dataclasses.replace(THERE, **other), None)
+
+
+def test_nor_are_events_that_wait_in_the_topic_of_a_dropped_table() -> None:
+    with pytest.raises(RefusedError, match="create it again"):
+        schemas.check_owner(WANTED, schemas.PipelineObserved(), "t_n_shop_00000000")
