@@ -188,9 +188,10 @@ class Ingest:
                     self.watchdog,
                 )
             ]
-            yield
-            for task in tasks:
-                task.cancel()
+            try:
+                yield
+            finally:
+                await lifecycle.end(*tasks)
 
     async def _close(self) -> None:
         await self.log.close()

@@ -9,11 +9,14 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 import uvloop
 
 logger = logging.getLogger(__name__)
+
+_CANCEL_AGAIN: Final = 0.5
+"""Seconds that a task has to end before it is cancelled once more."""
 
 Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
@@ -38,15 +41,26 @@ async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     An exception of `work` rises, also where it comes while `work` is being cancelled.
     """
     stopping = asyncio.ensure_future(stop.wait())
-    working = asyncio.ensure_future(work)
+    working = asyncio.create_task(work)
     try:
         await asyncio.wait({stopping, working}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
-        working.cancel()
-        await asyncio.wait({working})
+        await end(working)
     if not working.cancelled():
         working.result()
+
+
+async def end(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancels tasks until they have ended.
+
+    Once is not enough: Python 3.11's asyncio.wait_for, which clients await, swallows a cancellation
+    that comes together with its result (https://github.com/python/cpython/issues/86296).
+    """
+    while pending := {task for task in tasks if not task.done()}:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=_CANCEL_AGAIN)
 
 
 async def _with_signals(main: Main) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from argus_contract.names import STREAM_GROUP, TenantId
 from argus_contract.registry import TenantDocument
-from argus_runtime import database, kafka, ops, redis
+from argus_runtime import database, kafka, lifecycle, ops, redis
 from argus_runtime.registry import RegistryTail
 
 from argus_stream import metrics
@@ -44,7 +44,6 @@ logger = logging.getLogger(__name__)
 _CLIENT: Final = "argus-stream"
 _OFFSETS_TIMEOUT: Final = 5.0
 _COUNT_GRACE: Final = 2.0
-_CANCEL_AGAIN: Final = 0.5
 
 
 class _Client(Protocol):
@@ -182,7 +181,7 @@ class Service:
                 await stop.wait()
                 await self._shutdown(loops)
             finally:
-                await end(*loops.values())
+                await lifecycle.end(*loops.values())
 
     def _learn(self, documents: Mapping[TenantId, TenantDocument]) -> None:
         self._membership.learn(documents)
@@ -190,10 +189,12 @@ class Service:
     async def _shutdown(self, loops: Mapping[str, "asyncio.Task[None]"]) -> None:
         """Stores the last batch, shows its offsets, and leaves; nothing here may take long."""
         logger.info("shutting down")
-        await end(loops["reader"], loops["opener"], loops["registry"])
+        await lifecycle.end(loops["reader"], loops["opener"], loops["registry"])
         self._pending.close()
         await asyncio.wait({loops["writer"]}, timeout=self._settings.grace)
-        await end(loops["writer"], loops["membership"], loops["mirror"], loops["counting"])
+        await lifecycle.end(
+            loops["writer"], loops["membership"], loops["mirror"], loops["counting"]
+        )
         await self._within("the last commit", _OFFSETS_TIMEOUT, self._mirror.show())
         await self._within("leaving", _OFFSETS_TIMEOUT, self._membership.leave())
         await self._within("the live counters", _COUNT_GRACE, self._counting.settle())
@@ -205,18 +206,6 @@ class Service:
                 await work
         except (TimeoutError, StreamError) as error:
             logger.warning("not finished", extra={"what": what, "reason": repr(error)})
-
-
-async def end(*tasks: "asyncio.Task[None]") -> None:
-    """Cancels tasks until they have ended.
-
-    Once is not enough: Python 3.11's asyncio.wait_for, which clients await, swallows a cancellation
-    that comes together with its result (https://github.com/python/cpython/issues/86296).
-    """
-    while pending := {task for task in tasks if not task.done()}:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=_CANCEL_AGAIN)
 
 
 def storing_options(settings: StreamSettings) -> dict[str, Any]:
