@@ -57,6 +57,7 @@ class Limiter:
         self._wake = asyncio.Event()
         self._away = asyncio.Event()
         self._away.set()
+        metrics.LIMITER_LOCAL.set(1)
         self._loop = asyncio.get_running_loop()
 
     @property
