@@ -27,6 +27,14 @@ REFUSED = {
         "stream.settings.PYTHONPATH=x",
         r"stream.settings.*PYTHONPATH",
     ),
+    "a setting that has a value of its own": (
+        "settings.ARGUS_KAFKA__BOOTSTRAP=kafka:9092",
+        r"ARGUS_KAFKA__BOOTSTRAP comes from a value",
+    ),
+    "a password in clear": (
+        "stream.settings.ARGUS_DATABASE__PASSWORD=secret",
+        r"ARGUS_DATABASE__PASSWORD comes from",
+    ),
     "a limit on CPU that is nonsense": ("stream.resources.limits.cpu=fast", r"stream.resources"),
     "no request for memory": ("stream.resources.requests.memory=null", r"stream.resources.*memory"),
     "an image without a tag": ("images.app=argus/app", r"images.app"),

@@ -74,7 +74,11 @@ spec:
       command: [argus-{{ .component }}]
       env:
         {{- .env | nindent 8 }}
+        {{- $own := .env }}
         {{- range $name, $value := merge (dict) $values.settings .root.Values.settings }}
+        {{- if contains (printf "- name: %s\n" $name) $own }}
+        {{- fail (printf "settings: %s comes from a value or a Secret of its own: set that" $name) }}
+        {{- end }}
         - name: {{ $name }}
           value: {{ $value | quote }}
         {{- end }}
