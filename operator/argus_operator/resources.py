@@ -1,5 +1,6 @@
 """The resources as the operator reads them: metadata always, the spec where it is understood."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -38,6 +39,11 @@ class Resource:
         """The status as the API server has it."""
         found: Mapping[str, Any] = self.raw.get("status") or {}
         return found
+
+    def awake(self) -> Self:
+        """The same, as if nobody had paused it."""
+        meta = self.meta.model_copy(update={"annotations": {}})
+        return dataclasses.replace(self, meta=meta)
 
 
 @dataclass(frozen=True, slots=True)

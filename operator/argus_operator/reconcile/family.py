@@ -8,9 +8,11 @@ go before its cleanup is done, anything made for an object that does not hold ou
 """
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from argus_contract import names
 from argus_contract import registry as contract
@@ -56,6 +58,10 @@ class Members:
     active: tuple[Pipeline, ...]
     leaving: tuple[Pipeline, ...]
 
+    def awake(self) -> Self:
+        """The same, as if nobody had paused a pipeline."""
+        return dataclasses.replace(self, active=tuple(p.awake() for p in self.active))
+
 
 class FamilyReconciler:
     """Reconciles a family; never two runs of one family at once (the controller sees to it)."""
@@ -94,6 +100,8 @@ class FamilyReconciler:
             return await self._without_tenant(members)
         if tenant.meta.deleting:
             return await self._leave(tenant, members)
+        if unread is None and self._forgotten(tenant):
+            tenant, members = tenant.awake(), members.awake()
         if tenant.spec is None or tenant.meta.paused:
             return await self._hold(tenant, members)
         return await self._live(tenant, tenant.spec, members, unread)
@@ -108,6 +116,14 @@ class FamilyReconciler:
             active=tuple(p for p in parsed if not p.meta.deleting),
             leaving=tuple(p for p in parsed if p.meta.deleting and p.meta.held),
         )
+
+    def _forgotten(self, tenant: Tenant) -> bool:
+        """Whether pods knew this tenant before the registry was lost.
+
+        No pod may start before it knows every tenant, so writing it again waits for no pause.
+        """
+        id_ = _id(tenant)
+        return tenant.status.get("id") == id_ and id_ not in self._registry.documents
 
     async def _retire_predecessors(self, family: Family, tenant: Tenant | None) -> None:
         """Takes out of the registry who had this name before and is gone."""

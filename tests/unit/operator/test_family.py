@@ -554,6 +554,20 @@ class TestPause:
         assert running.document == before
         assert running.cluster.condition(PIPELINES, WEB, "Synced") == ("False", "Paused")
 
+    async def test_a_lost_registry_waits_for_no_pause(self, running: World) -> None:
+        before = running.document
+        paused = {"argus.dev/paused": "true"}
+        running.tenant(annotations=paused)
+        running.pipeline(annotations=paused)
+        await running.settle()
+        running.registry.held.clear()
+        await running.reconcile()
+        assert running.document.keys == before.keys
+        assert running.document.pipelines == before.pipelines
+
+        await running.settle()
+        assert running.cluster.condition(TENANTS, SHOP, "Synced") == ("False", "Paused")
+
     async def test_a_spec_of_another_release_is_a_condition(self, running: World) -> None:
         before = running.document
         found = running.cluster.stored[(PIPELINES, NAMESPACE, WEB)]
