@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from rich.markup import escape
 from rich.table import Table
 
 from argus_cli.audit import Books, Check
@@ -60,7 +61,9 @@ def checks_table(title: str, checks: Iterable[Check]) -> Table:
     table.add_column("found", justify="right")
     for check in checks:
         mark = "[green]ok[/]" if check.holds else "[bold red]NO[/]"
-        what = f"{check.what}\n[red]{check.note}[/]" if check.note else check.what
+        what = escape(check.what)
+        if check.note:
+            what += f"\n[red]{escape(check.note)}[/]"
         table.add_row(mark, what, f"{check.expected:,}", f"{check.found:,}")
     return table
 

@@ -30,6 +30,13 @@ def test_a_check_that_fails_shows_both_sides_and_its_note() -> None:
     assert "missing: x" in text
 
 
+def test_a_name_that_a_client_chose_is_no_markup() -> None:
+    text = printed(checks_table("checks", [Check("[/red] = [bold]b", 3, 2, "[/] missing")]))
+
+    assert "[/red] = [bold]b" in text
+    assert "[/] missing" in text
+
+
 def test_books_show_their_name_and_verdict() -> None:
     assert "shop/web/main: balanced" in printed(books_table(BOOKS))
     assert "shop/web/main: UNBALANCED" in printed(books_table(replace(BOOKS, rows=1)))
