@@ -137,6 +137,7 @@ class ProcessSettings(BaseSettings):
         frozen=True,
         extra="ignore",
         use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # it holds passwords, and the errors go to the log
     )
 
     log: LogSettings = LogSettings()

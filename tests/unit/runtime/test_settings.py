@@ -40,6 +40,21 @@ def test_a_wrong_setting_is_named(
         Settings()
 
 
+@pytest.mark.parametrize(
+    "wrong", ["ARGUS_KAFKA__SECURITY", "ARGUS_KAFKA__COLOUR", "ARGUS_OPS__PORT"]
+)
+def test_what_is_said_of_wrong_settings_tells_no_secret(
+    monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setenv("ARGUS_KAFKA__PASSWORD", "hush")
+    monkeypatch.setenv(wrong, "hush")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+
+    assert "bootstrap" in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
 def test_every_setting_is_documented() -> None:
     undocumented = [
         f"{section.__name__}.{name}"
