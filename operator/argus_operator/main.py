@@ -19,6 +19,7 @@ from argus_runtime import kafka as runtime_kafka
 from argus_runtime import lifecycle, logs, ops
 from argus_runtime import redis as runtime_redis
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from argus_operator import watch
 from argus_operator.adapters import kubernetes
@@ -202,8 +203,8 @@ def main() -> None:
     """Entry point of `argus-operator`."""
     try:
         settings = OperatorSettings()
-    except ValidationError as error:
-        sys.exit(str(error))
+    except (ValidationError, SettingsError) as error:
+        sys.exit(f"argus-operator cannot start, its settings are wrong: {error}")
     logs.configure(settings.log, COMPONENT)
     logging.getLogger("kopf").setLevel(logging.ERROR)
     sys.exit(lifecycle.run(lambda stop: serve(settings, stop)))
