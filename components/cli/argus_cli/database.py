@@ -146,7 +146,10 @@ class Database:
 
 @asynccontextmanager
 async def reading(url: str) -> AsyncIterator[Database]:
-    """A connected reader; raises UnreachableError where the database refuses or does not answer."""
+    """A connected reader; raises UnreachableError where the database refuses or does not answer.
+
+    So it does where it knows no schema `argus`, or where the role may not read it.
+    """
     settings: dict[str, Any] = {"application_name": "argus-cli"}
     try:
         connection = await asyncpg.connect(
@@ -156,7 +159,7 @@ async def reading(url: str) -> AsyncIterator[Database]:
         raise UnreachableError("the database in ARGUS_DATABASE_URL", error) from error
     try:
         yield Database(connection)
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
-        raise UnreachableError("the database", error) from error
+    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+        raise UnreachableError("what ARGUS keeps in the database", error) from error
     finally:
         await connection.close()

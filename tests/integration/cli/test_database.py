@@ -137,3 +137,10 @@ async def test_a_database_that_cannot_be_reached_is_said_plainly(url: str) -> No
     with pytest.raises(UnreachableError, match="ARGUS_DATABASE_URL"):
         async with sql.reading(url):
             pytest.fail("nobody listens there")
+
+
+async def test_a_database_without_argus_is_an_error_for_people(database: str) -> None:
+    address, _, _ = database.rpartition("/")
+    with pytest.raises(UnreachableError, match=r"argus\.\w+.* does not exist"):
+        async with sql.reading(f"{address}/postgres") as view:
+            await view.lines()
