@@ -1,9 +1,10 @@
 """Everything but the hot route, on FastAPI: the root, the documentation, and 404 as a problem."""
 
-from typing import Any, cast
+from typing import cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from argus_ingest import answer, openapi
@@ -13,16 +14,6 @@ from argus_ingest.errors import MethodNotAllowedError, NotFoundError, ProblemErr
 _TITLE = "ARGUS"
 _VERSION = "1"
 """Of the HTTP interface, as in its paths; not of the software."""
-
-
-class Site(FastAPI):
-    """The framework's application, whose OpenAPI document knows the hot route too."""
-
-    def openapi(self) -> dict[str, Any]:
-        """The document behind `/docs` and `/openapi.json`."""
-        if self.openapi_schema is None:
-            self.openapi_schema = openapi.extend(super().openapi())
-        return self.openapi_schema
 
 
 async def _on_http_exception(request: Request, exception: Exception) -> Response:
@@ -40,8 +31,12 @@ async def _on_http_exception(request: Request, exception: Exception) -> Response
 
 
 def create_site() -> FastAPI:
-    """The application behind the hot route."""
-    site = Site(
+    """The application behind the hot route.
+
+    Its OpenAPI document knows that route too, and its documentation needs nothing from outside.
+    """
+    site = FastAPIOffline(
+        redoc_url=None,
         title=_TITLE,
         version=_VERSION,
         description="Send behavioural and system events.",
@@ -52,4 +47,5 @@ def create_site() -> FastAPI:
     async def root() -> JSONResponse:
         return JSONResponse({"service": "argus-ingest", "events": PATH, "docs": "/docs"})
 
+    site.openapi_schema = openapi.extend(site.openapi())
     return site
