@@ -18,8 +18,7 @@ from argus_runtime import database as runtime_database
 from argus_runtime import kafka as runtime_kafka
 from argus_runtime import lifecycle, logs, ops
 from argus_runtime import redis as runtime_redis
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
+from argus_runtime.settings import load
 
 from argus_operator import watch
 from argus_operator.adapters import kubernetes
@@ -201,10 +200,7 @@ def _now() -> datetime:
 
 def main() -> None:
     """Entry point of `argus-operator`."""
-    try:
-        settings = OperatorSettings()
-    except (ValidationError, SettingsError) as error:
-        sys.exit(f"argus-operator cannot start, its settings are wrong: {error}")
+    settings = load(OperatorSettings, "argus-operator")
     logs.configure(settings.log, COMPONENT)
     logging.getLogger("kopf").setLevel(logging.ERROR)
     sys.exit(lifecycle.run(lambda stop: serve(settings, stop)))

@@ -18,7 +18,7 @@ from argus_contract.registry import Bucket, TenantDocument
 from argus_runtime import kafka, lifecycle, logs, ops, redis
 from argus_runtime.http import Server, serving
 from argus_runtime.registry import RegistryTail
-from pydantic import ValidationError
+from argus_runtime.settings import load
 
 from argus_ingest import metrics
 from argus_ingest.adapters import redis_cluster_buckets
@@ -201,10 +201,7 @@ class Ingest:
 
 def main() -> None:
     """Console script `argus-ingest`."""
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        sys.exit(f"argus-ingest cannot start, its settings are wrong: {error}")
+    settings = load(Settings, "argus-ingest")
     logs.configure(settings.log, "ingest")
 
     async def run(stop: asyncio.Event) -> None:

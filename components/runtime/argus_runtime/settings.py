@@ -4,12 +4,14 @@ Sections nest with `__`: ARGUS_KAFKA__BOOTSTRAP is `kafka.bootstrap`. A componen
 `ProcessSettings`, adds the sections it needs, and is validated whole before anything starts.
 """
 
+import sys
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from argus_contract.names import REGISTRY_TOPIC
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 
 class Section(BaseModel):
@@ -146,3 +148,18 @@ class ProcessSettings(BaseSettings):
     """Probes and metrics."""
     registry_topic: str = REGISTRY_TOPIC
     """Compacted topic that carries the registry."""
+
+
+S = TypeVar("S", bound=ProcessSettings)
+
+
+def load(kind: type[S], program: str) -> S:
+    """The settings of this process, from its environment.
+
+    Where they make no sense, says so on standard error and raises SystemExit with code 2.
+    """
+    try:
+        return kind()
+    except (ValidationError, SettingsError) as error:
+        sys.stderr.write(f"{program} cannot start, its settings are wrong: {error}\n")
+        raise SystemExit(2) from error

@@ -2,11 +2,10 @@
 
 import asyncio
 import gc
-import sys
 from typing import Final
 
 from argus_runtime import lifecycle, logs
-from pydantic import ValidationError
+from argus_runtime.settings import load
 
 from argus_stream.service import Service
 from argus_stream.settings import StreamSettings
@@ -24,11 +23,7 @@ async def _serve(settings: StreamSettings, stop: asyncio.Event) -> None:
 
 
 def main() -> int:
-    """Runs the stream until SIGTERM; gives the exit code, 2 for settings that make no sense."""
-    try:
-        settings = StreamSettings()
-    except ValidationError as error:
-        sys.stderr.write(f"argus-stream: {error}\n")
-        return 2
+    """Runs the stream until SIGTERM; gives the exit code."""
+    settings = load(StreamSettings, "argus-stream")
     logs.configure(settings.log, "stream")
     return lifecycle.run(lambda stop: _serve(settings, stop))

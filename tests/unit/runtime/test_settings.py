@@ -1,7 +1,7 @@
 """Settings are validated whole, from the environment, and keep secrets to themselves."""
 
 import pytest
-from argus_runtime.settings import KafkaSettings, ProcessSettings
+from argus_runtime.settings import KafkaSettings, ProcessSettings, load
 from pydantic import ValidationError
 
 
@@ -63,3 +63,19 @@ def test_every_setting_is_documented() -> None:
         if not field.description
     ]
     assert undocumented == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ARGUS_KAFKA__PASSWORD", "hush"), ("ARGUS_KAFKA", "{hush")]
+)
+def test_a_process_with_wrong_settings_says_so_without_their_values(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        load(Settings, "argus-thing")
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("argus-thing cannot start")
+    assert "kafka" in said
+    assert "hush" not in said
