@@ -87,6 +87,7 @@ class Ingest:
             retry=settings.limits.redis_retry,
         )
         self.watchdog = Watchdog()
+        self.listening = False
         self.endpoint = EventsEndpoint(self._steps())
         metrics.BYTES_IN_FLIGHT.set_function(lambda: self.budget.used)
         self.registry.subscribe(self._learn)
@@ -119,6 +120,8 @@ class Ingest:
         """Why this process should get no requests, None if it should."""
         if self.endpoint.draining:
             return "draining"
+        if not self.listening:
+            return "not listening yet"
         if not self.directory.complete:
             return "the registry is not complete yet"
         if not self.log.connected_once:
@@ -163,6 +166,7 @@ class Ingest:
         await self._close()
 
     async def _serve(self, server: Server, stop: asyncio.Event) -> None:
+        self.listening = True
         logger.info("listening on port %d", server.bound_port)
         gc.collect()
         gc.freeze()
