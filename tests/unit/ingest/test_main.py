@@ -1,10 +1,10 @@
 """The process's own word on whether it should get requests."""
 
-from argus_runtime.settings import KafkaSettings
-from tests.unit.ingest.helpers import document
-
 from argus_ingest.main import Ingest
 from argus_ingest.settings import Settings
+from argus_runtime.settings import KafkaSettings
+
+from tests.unit.ingest.helpers import document
 
 
 async def test_readiness_names_what_is_missing_in_turn() -> None:
