@@ -31,6 +31,7 @@ from tests.unit.operator.fakes import (
 SHOP = "shop"
 WEB = "web"
 FAMILY = Family(NAMESPACE, SHOP)
+SECRET = (NAMESPACE, names.key_secret(SHOP))
 GIB = 1 << 30
 
 
