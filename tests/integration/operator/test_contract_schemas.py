@@ -1,0 +1,192 @@
+"""What the logic relies on of the database: held by the unit tests' fake and a real server."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from argus_operator import schemas
+from argus_operator.adapters.postgres import Database
+from argus_operator.errors import BusyError, RefusedError, UnavailableError
+from argus_operator.models.common import Meta
+from argus_operator.models.pipeline import PipelineSpec
+from argus_operator.ports import Schemas
+
+from tests.integration.operator.contracts import BOTH, some_tenant, unused
+from tests.unit.operator.fakes import FakeSchemas
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1_800)]
+
+NOW = datetime.now(UTC)
+PASSWORD = "argus-test"
+"""Of the shared server's roles, in all tests."""
+
+
+def tenant_meta() -> Meta:
+    uid = f"{secrets.token_hex(4)}-{secrets.token_hex(2)}"
+    return Meta(name="shop", namespace="n", uid=uid, creation_timestamp=NOW)
+
+
+def tables(tenant: schemas.TenantSchema, uid: str | None = None) -> schemas.PipelineTables:
+    meta = Meta(
+        name="web-app",
+        namespace="n",
+        uid=uid or f"{secrets.token_hex(4)}-{secrets.token_hex(2)}",
+        creation_timestamp=NOW,
+    )
+    asked = PipelineSpec.model_validate({"tenantRef": {"name": "shop"}})
+    return schemas.pipeline_tables(tenant, meta, asked, 2)
+
+
+@asynccontextmanager
+async def opened(database: str) -> AsyncIterator[Database]:
+    """The adapter over a migrated database."""
+    url = urlsplit(database)
+    options = {
+        "host": url.hostname,
+        "port": url.port,
+        "user": url.username,
+        "password": url.password,
+        "database": url.path.removeprefix("/"),
+    }
+    made = Database(options, 20)
+    await made.open()
+    try:
+        await made.prepare(PASSWORD, PASSWORD)
+        yield made
+    finally:
+        await made.close()
+
+
+class TestSchemas:
+    @pytest_asyncio.fixture(loop_scope="session")
+    async def database_port(self, kind: str, database: str) -> AsyncIterator[Schemas]:
+        async with opened(database) as real:
+            yield FakeSchemas() if kind == "fake" else real
+
+    @BOTH
+    async def test_what_was_ensured_is_in_step(self, database_port: Schemas) -> None:
+        tenant = schemas.tenant_schema(tenant_meta())
+        wanted = tables(tenant)
+        assert not schemas.in_step(wanted, await database_port.observe_pipeline(wanted.uid))
+        for _ in range(2):
+            await database_port.ensure_tenant(tenant)
+            await database_port.ensure_pipeline(wanted)
+
+        observed = await database_port.observe_pipeline(wanted.uid)
+        assert schemas.in_step(wanted, observed)
+        assert observed.events_table == wanted.table
+        schemas.check_owner(wanted, observed, None)
+
+    @BOTH
+    async def test_a_pipeline_needs_its_tenant(self, database_port: Schemas) -> None:
+        with pytest.raises(BusyError):
+            await database_port.ensure_pipeline(tables(schemas.tenant_schema(tenant_meta())))
+
+    @BOTH
+    async def test_what_was_retained_is_nobodys_again(self, database_port: Schemas) -> None:
+        tenant = schemas.tenant_schema(tenant_meta())
+        wanted = tables(tenant)
+        await database_port.ensure_tenant(tenant)
+        await database_port.ensure_pipeline(wanted)
+        for _ in range(2):
+            await database_port.retain_pipeline(wanted.uid)
+
+        observed = await database_port.observe_pipeline(wanted.uid)
+        assert observed.retained
+        assert observed.events_table == f"{wanted.table}_{wanted.uid[:8]}"
+        with pytest.raises(RefusedError):
+            await database_port.ensure_pipeline(wanted)
+
+    @BOTH
+    async def test_a_retained_tenant_retains_its_pipelines(self, database_port: Schemas) -> None:
+        tenant = schemas.tenant_schema(tenant_meta())
+        wanted = tables(tenant)
+        await database_port.ensure_tenant(tenant)
+        await database_port.ensure_pipeline(wanted)
+        await database_port.retain_tenant(tenant.tenant_id)
+
+        assert (await database_port.observe_pipeline(wanted.uid)).retained
+        with pytest.raises(RefusedError):
+            await database_port.ensure_tenant(tenant)
+
+    @BOTH
+    async def test_dropping_a_tenant_spares_what_was_retained(self, database_port: Schemas) -> None:
+        tenant = schemas.tenant_schema(tenant_meta())
+        kept, dropped = tables(tenant), tables(tenant)
+        await database_port.ensure_tenant(tenant)
+        await database_port.ensure_pipeline(kept)
+        await database_port.retain_pipeline(kept.uid)
+        await database_port.ensure_pipeline(dropped)
+        await database_port.drop_tenant(tenant.tenant_id)
+
+        assert (await database_port.observe_pipeline(kept.uid)).events_table is not None
+        assert (await database_port.observe_pipeline(dropped.uid)).events_table is None
+
+    @BOTH
+    async def test_dropping_what_is_absent_is_fine(self, database_port: Schemas) -> None:
+        await database_port.drop_pipeline("0" * 36)
+        await database_port.retain_pipeline("0" * 36)
+        await database_port.drop_tenant(some_tenant())
+        await database_port.retain_tenant(some_tenant())
+
+    @BOTH
+    async def test_of_a_new_topic_nothing_was_read(self, database_port: Schemas) -> None:
+        assert await database_port.standing(unused()) == schemas.Standing()
+
+
+async def test_the_ledger_tells_up_to_where_a_topic_was_read_and_what_was_lost(
+    database: str,
+) -> None:
+    tenant = schemas.tenant_schema(tenant_meta())
+    wanted = tables(tenant)
+    connection = await asyncpg.connect(database)
+    async with opened(database) as made:
+        await made.ensure_tenant(tenant)
+        await made.ensure_pipeline(wanted)
+        for partition, offset in enumerate((3, 7)):
+            await connection.execute(
+                "SELECT argus.open_partition($1, $2, $3)", wanted.topic, partition, offset
+            )
+
+        assert await made.standing(wanted.topic) == schemas.Standing(offset=7, lost=0)
+        await connection.execute("SELECT argus.open_partition($1, 0, 5)", wanted.topic)
+        assert await made.standing(wanted.topic) == schemas.Standing(offset=7, lost=2)
+    await connection.close()
+
+
+async def test_a_database_that_is_not_migrated_is_unavailable_and_says_why(database: str) -> None:
+    made = Database({"host": "127.0.0.1", "port": 1, "user": "x", "timeout": 2}, 2)
+    await made.open()
+    with pytest.raises(UnavailableError, match="have not run"):
+        await made.observe_pipeline("x")
+    with pytest.raises(UnavailableError):
+        await made.prepare("a", "b")
+    with pytest.raises(UnavailableError, match="not migrated yet"):
+        await made.observe_pipeline("x")
+    await made.close()
+
+
+async def test_a_database_that_was_made_anew_is_found_out_and_migrated_again(
+    database: str,
+) -> None:
+    name = f"it_anew_{secrets.token_hex(4)}"
+    server = await asyncpg.connect(database)
+    await server.execute(f"CREATE DATABASE {name}")
+    async with opened(urlsplit(database)._replace(path=f"/{name}").geturl()) as made:
+        await made.observe_pipeline("x")
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await server.execute(f"CREATE DATABASE {name}")
+        while made.migrated:
+            with pytest.raises(UnavailableError):
+                await made.observe_pipeline("x")
+        assert "again" in made.problem
+
+        await made.prepare(PASSWORD, PASSWORD)
+        assert await made.observe_pipeline("x") == schemas.PipelineObserved()
+    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await server.close()
