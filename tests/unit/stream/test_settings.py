@@ -68,7 +68,9 @@ def test_settings_that_make_no_sense_end_the_process_with_a_word(
 ) -> None:
     environment.setenv("ARGUS_BATCH__RECORDS", "0")
     environment.delenv("ARGUS_DATABASE__HOST")
-    assert main() == 2
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
     said = capsys.readouterr().err
     assert "batch.records" in said
     assert "database.host" in said
