@@ -17,3 +17,4 @@ if docker info >/dev/null 2>&1; then
     || docker image ls --format '{{.Repository}}:{{.Tag}}' argus/app | xargs -r docker image rm >/dev/null 2>&1 || true
 fi
 rm -f "$KUBECONFIG"
+say "the cluster $CLUSTER and all in it are gone; the Docker engine, tools and pinned images stay for the next time (make clean)"
