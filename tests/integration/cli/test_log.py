@@ -1,3 +1,4 @@
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -24,6 +25,10 @@ async def topic(kafka: str) -> AsyncIterator[str]:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     await admin.create_topics([NewTopic(name, 2, 1, topic_configs={"retention.ms": "7200000"})])
+    # The controller answers before the broker knows of the topic.
+    async with asyncio.timeout(10):
+        while name not in await admin.list_topics():  # noqa: ASYNC110  # Kafka has no event for it
+            await asyncio.sleep(0.05)
     yield name
     await admin.delete_topics([name])
     await admin.close()
