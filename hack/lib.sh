@@ -59,7 +59,8 @@ image_label() { docker image inspect -f '{{index .Config.Labels "argus.inputs"}}
 need_packages() {
   local missing=() package
   for package in "$@"; do
-    dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+    # dpkg also knows packages that were removed and left their configuration
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
   done
   ((${#missing[@]})) || return 0
   have apt-get && [[ $EUID == 0 ]] || die "please install ${missing[*]} (only root on Debian can do that from here)"
