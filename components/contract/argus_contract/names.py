@@ -13,8 +13,6 @@ TopicName = NewType("TopicName", str)
 REGISTRY_TOPIC: Final = "argus.registry"
 STREAM_GROUP: Final = "argus.stream"
 DEAD_LETTER_SUFFIX: Final = ".dead"
-MAX_NAME: Final = 40
-"""Longest name of an ArgusTenant or ArgusPipeline, in characters; the CRDs enforce it."""
 MAX_IDENTIFIER: Final = 63
 """Longest PostgreSQL identifier, in bytes (NAMEDATALEN - 1)."""
 

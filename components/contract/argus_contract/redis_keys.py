@@ -1,7 +1,12 @@
 """Redis keys: a tenant's id is the hash tag, so one script may touch any of its keys at once."""
 
+from typing import Final
+
 from argus_contract.keys import KeyHash
 from argus_contract.names import TenantId
+
+LIVE_WINDOW_SECONDS: Final = 3_600
+"""How long a second of receipt is counted live."""
 
 
 def ip_bucket(tenant: TenantId, address: str) -> str:

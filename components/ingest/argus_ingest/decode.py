@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
 import msgspec
-from argus_contract.events import TYPED, ApiLatency, Event, HealthMetric, Typed
+from argus_contract.events import MAX_TEXT, TYPED, ApiLatency, Event, HealthMetric, Typed
 from argus_contract.ids import is_uuid
 from argus_contract.rejects import Code
 from argus_contract.sizes import KEPT_OF_REJECT, MAX_DEPTH, MAX_EVENT
 
 from argus_ingest.split import STRING, NotJsonError
 
-_MAX_NAME: Final = 200
 _MAX_MESSAGE: Final = 500
 """Longest message of a reject, in characters: it goes into a header and into the answer."""
 
@@ -176,7 +175,7 @@ def _explain(raw: bytes, error: msgspec.ValidationError) -> _RefusedError:
         if name not in _FIELDS:
             known = ", ".join(_FIELDS)
             return _RefusedError(
-                Code.UNKNOWN_FIELD, f"unknown field `{name[:_MAX_NAME]}`; known are {known}"
+                Code.UNKNOWN_FIELD, f"unknown field `{name[:MAX_TEXT]}`; known are {known}"
             )
     return _RefusedError(Code.INVALID_EVENT, str(error))
 
@@ -205,4 +204,4 @@ def _legible_name(raw: bytes) -> str | None:
         name = _decode_name(raw).event
     except _UNREADABLE:
         return None
-    return name if 0 < len(name) <= _MAX_NAME else None
+    return name if 0 < len(name) <= MAX_TEXT else None

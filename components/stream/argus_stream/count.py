@@ -30,8 +30,6 @@ from argus_stream.sources import Lease, Route, Source
 logger = logging.getLogger(__name__)
 
 LOOP: Final = "count"
-WINDOW_SECONDS: Final = 3_600
-"""How long a second of receipt is counted live."""
 _QUEUE_CHANGES: Final = 256
 """Slices of one partition kept for Redis; beyond it, the outbox keeps them."""
 _APPLY_CHANGES: Final = 64
@@ -229,12 +227,17 @@ class LiveCounting:
                 total = counts.setdefault(key, {})
                 for event, count in events.items():
                     total[event] = total.get(event, 0) + count
-        seconds = range(second - WINDOW_SECONDS, second + sizes.MAX_CLOCK_AHEAD_S + 1)
+        seconds = range(
+            second - redis_keys.LIVE_WINDOW_SECONDS, second + sizes.MAX_CLOCK_AHEAD_S + 1
+        )
         await self._counters.replace(
             LiveWindow(
                 {_fence(Source(topic, part.partition), route): part.next for part in parts},
                 counts,
-                {_key(route, second): second + WINDOW_SECONDS for second in seconds},
+                {
+                    _key(route, second): second + redis_keys.LIVE_WINDOW_SECONDS
+                    for second in seconds
+                },
             )
         )
         for part in parts:
@@ -247,14 +250,14 @@ class LiveCounting:
             entry.start,
             entry.end,
             self._live(route, deltas),
-            {_key(route, second): second + WINDOW_SECONDS for second in deltas},
+            {_key(route, second): second + redis_keys.LIVE_WINDOW_SECONDS for second in deltas},
         )
 
     def _live(
         self, route: Route, deltas: Mapping[int, Mapping[str, int]]
     ) -> dict[str, Mapping[str, int]]:
         """Counts by key, without the seconds that have left the window."""
-        oldest = self._now() - WINDOW_SECONDS
+        oldest = self._now() - redis_keys.LIVE_WINDOW_SECONDS
         return {_key(route, second): events for second, events in deltas.items() if second > oldest}
 
 

@@ -167,7 +167,7 @@ def _event(record: Record, by_id: bool, window: Window, suspect: bool) -> bytes:
             body.event,
             body.distinct_id,
             body.session_id,
-            found.value if body.value is None else body.value,
+            found.effective_value,
             _properties(body.properties),
         )
     except Rejected as verdict:

@@ -16,8 +16,6 @@ from redis.exceptions import RedisError
 
 from argus_operator.errors import UnavailableError
 
-WINDOW_S: Final = 3_600
-"""How long the stream keeps a second's counts."""
 _SLACK_S: Final = 120
 _CHUNK: Final = 500
 
@@ -47,7 +45,7 @@ class Counters:
 def _keys(
     tenant: TenantId, pipeline: str, topic: TopicName, partitions: int, now: int
 ) -> Iterator[str]:
-    for second in range(now - WINDOW_S - _SLACK_S, now + _SLACK_S):
+    for second in range(now - redis_keys.LIVE_WINDOW_SECONDS - _SLACK_S, now + _SLACK_S):
         yield redis_keys.live(tenant, pipeline, second)
     for partition in range(partitions):
         yield redis_keys.fence(tenant, topic, partition)

@@ -7,8 +7,9 @@ from contextlib import suppress
 import msgspec
 import pytest
 from argus_contract import redis_keys
+from argus_contract.redis_keys import LIVE_WINDOW_SECONDS
 from argus_stream.backoff import Backoff
-from argus_stream.count import WINDOW_SECONDS, LiveCounting
+from argus_stream.count import LiveCounting
 from argus_stream.errors import LiveError
 from argus_stream.health import Watch
 from argus_stream.sources import Lease, Source
@@ -132,8 +133,8 @@ async def test_a_rebuild_does_not_count_again_what_waits_in_the_queue(bench: Ben
 
 async def test_seconds_that_left_the_window_are_not_counted(bench: Bench) -> None:
     await bench.settle()
-    bench.store(bench.sources[0], "old", NOW - WINDOW_SECONDS)
-    bench.store(bench.sources[0], "new", NOW - WINDOW_SECONDS + 1)
+    bench.store(bench.sources[0], "old", NOW - LIVE_WINDOW_SECONDS)
+    bench.store(bench.sources[0], "new", NOW - LIVE_WINDOW_SECONDS + 1)
     await bench.settle()
     assert [*bench.redis.counts.values()] == [Counter(new=1)]
 
