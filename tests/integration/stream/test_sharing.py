@@ -30,6 +30,9 @@ from tests.integration.stream.world import (
     until,
 )
 
+MANY = 24
+"""Partitions: enough that two members, whose ids are random, never leave one without a share."""
+
 
 def environment(world: World) -> dict[str, str]:
     database = urlsplit(world.database)
@@ -189,7 +192,7 @@ async def get(port: int, path: str) -> tuple[int, str]:
 
 
 async def test_two_processes_share_the_partitions_and_hand_them_over(world: World) -> None:
-    pipeline = await world.add_pipeline("web", partitions=8)
+    pipeline = await world.add_pipeline("web", partitions=MANY)
     log, expected = mixture(8_000, seed=5)
     await world.produce(pipeline, log[:2_000])
     async with world.stream() as first:
@@ -198,7 +201,7 @@ async def test_two_processes_share_the_partitions_and_hand_them_over(world: Worl
 
             async def shared() -> bool:
                 mine, yours = set(first.held), set(second.held)
-                return mine.isdisjoint(yours) and len(mine | yours) == 8 > len(mine) > 0
+                return mine.isdisjoint(yours) and len(mine | yours) == MANY > len(mine) > 0
 
             await world.produce(pipeline, log[2_000:4_000])
             await until(shared, 10, "each holds some of the partitions, none of them twice")
@@ -206,19 +209,19 @@ async def test_two_processes_share_the_partitions_and_hand_them_over(world: Worl
         await world.produce(pipeline, log[6_000:])
 
         async def alone() -> bool:
-            return len(first.held) == 8
+            return len(first.held) == MANY
 
         await until(alone, 5, "the one that stays holds all")
         await check(world, pipeline, expected)
 
 
 async def test_the_partitions_of_a_dead_process_are_taken_over(world: World) -> None:
-    pipeline = await world.add_pipeline("web", partitions=4)
+    pipeline = await world.add_pipeline("web", partitions=MANY)
     async with world.stream() as service:
         async with process(world) as dying:
 
             async def shared() -> bool:
-                return 0 < len(service.held) < 4
+                return 0 < len(service.held) < MANY
 
             await until(shared, 20, "the other process has a share")
             dying.kill()
