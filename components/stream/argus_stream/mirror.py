@@ -81,12 +81,9 @@ class Mirror:
             self._dirty |= self._stored.keys()
         if not self._dirty:
             return
-        dirty, self._dirty = self._dirty, set()
-        try:
-            await self._offsets.commit({source: self._stored[source] for source in dirty})
-        except StreamError:
-            self._dirty |= dirty
-            raise
+        shown = {source: self._stored[source] for source in self._dirty}
+        await self._offsets.commit(shown)
+        self._dirty -= {source for source in shown if self._stored.get(source) == shown[source]}
 
     async def _sample(self) -> None:
         for state, count in self._partitions.count().items():

@@ -174,7 +174,7 @@ class FakeOffsets:
         self.logs: dict[Source, Bounds] = {}
         self.committed: dict[Source, int] = {}
         self.commits = 0
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
 
     async def bounds(self, sources: Sequence[Source]) -> Mapping[Source, Bounds]:
         if self.failure is not None:

@@ -67,6 +67,17 @@ async def test_what_could_not_be_committed_is_committed_later() -> None:
     assert bench.offsets.committed == {A: 3}
 
 
+async def test_a_commit_that_was_cut_short_is_made_again() -> None:
+    bench = Bench()
+    bench.mirror.note(A, 3)
+    bench.offsets.failure = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        await bench.mirror.commit()
+    bench.offsets.failure = None
+    await bench.mirror.commit()
+    assert bench.offsets.committed == {A: 3}
+
+
 async def test_what_is_no_longer_ours_is_not_committed() -> None:
     bench = Bench()
     bench.mirror.note(A, 3)
