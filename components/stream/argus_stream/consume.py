@@ -10,8 +10,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from argus_contract.window import Window
+
 from argus_stream.batch import Pending
-from argus_stream.decode import Window, decode
+from argus_stream.decode import decode
 from argus_stream.errors import BrokerError, LogError
 from argus_stream.health import Watch
 from argus_stream.partitions import Partitions

@@ -7,41 +7,26 @@ to the topic. Nothing that is in a record may raise out of here: no input stops 
 
 from binascii import unhexlify
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from argus_contract import envelope, headers, ids, sizes
+from argus_contract import envelope, headers, ids, screen
 from argus_contract.events import ABSENT, MAX_TEXT
 from argus_contract.rejects import Code, Step
-from argus_contract.times import SECOND, from_micros, rfc3339
+from argus_contract.window import Window
 
-from argus_stream import copyrows, screen
+from argus_stream import copyrows
 from argus_stream.slices import Letter, Slice
 from argus_stream.sources import Record
 
 MAX_ERROR: Final = 1_000
 """Longest explanation that a letter carries, in characters."""
 
-_MAX_AHEAD: Final = sizes.MAX_CLOCK_AHEAD_S * SECOND
 _CODES: Final = {code.value.encode(): code for code in Code}
 _DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NO_PROPERTIES: Final = (bytes(ABSENT), b"null")
 _decode = envelope.decode
 _row = copyrows.row
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Accepted event times [oldest, newest], in microseconds since the epoch."""
-
-    oldest: int
-    newest: int
-
-    @classmethod
-    def at(cls, now: int, back: int) -> "Window":
-        """The window at `now` (microseconds) of a pipeline that takes `back` seconds."""
-        return cls(now - back * SECOND, now + _MAX_AHEAD)
 
 
 class Rejected(Exception):  # noqa: N818  # a verdict, not an error
@@ -152,7 +137,7 @@ def _event(record: Record, by_id: bool, window: Window, suspect: bool) -> bytes:
     body = found.event
     try:
         if not window.oldest < time < window.newest:
-            raise _outside(time, window)
+            raise Rejected(*window.refusal(time))
         if (b"\\" in value and screen.has_nul(value)) or not screen.is_text(value):
             raise Rejected(Code.UNSTORABLE, "a string has a NUL, or bytes that are not UTF-8")
         if suspect and (number := screen.unstorable_number(value)) is not None:
@@ -211,22 +196,6 @@ def _undecodable(value: bytes, error: Exception) -> Rejected:
             return Rejected(Code.UNSTORABLE, "a string has half of a surrogate pair")
         case _:
             return Rejected(Code.INVALID_JSON, f"no JSON: {error}")
-
-
-def _outside(time: int, window: Window) -> Rejected:
-    if time <= window.oldest:
-        limit, code, side = window.oldest, Code.TOO_OLD, "before"
-    else:
-        limit, code, side = window.newest, Code.TOO_NEW, "after"
-    return Rejected(code, f"{_when(time)} is {side} {_when(limit)}")
-
-
-def _when(micros: int) -> str:
-    try:
-        from_micros(micros)
-    except OverflowError:
-        return f"{micros} µs since 1970"
-    return rfc3339(micros)
 
 
 def _bad_number(number: str) -> Rejected:

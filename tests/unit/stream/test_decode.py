@@ -7,7 +7,8 @@ import pytest
 from argus_contract import envelope, headers
 from argus_contract.headers import Header
 from argus_contract.rejects import Code, Step
-from argus_stream.decode import MAX_ERROR, Window, decode, rescreen
+from argus_contract.window import Window
+from argus_stream.decode import MAX_ERROR, decode, rescreen
 from argus_stream.slices import Slice
 from hypothesis import given
 from hypothesis import strategies as st

@@ -4,7 +4,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from argus_stream import screen
+from argus_contract import screen
 from hypothesis import given
 from hypothesis import strategies as st
 
