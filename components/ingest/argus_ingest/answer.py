@@ -6,9 +6,9 @@ from math import ceil
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from argus_contract.judge import Reject
 
 from argus_ingest.buckets import UNIT, Verdict
-from argus_ingest.decode import Reject
 from argus_ingest.errors import TYPE_PREFIX, Header, ProblemError
 from argus_ingest.tenants import ADDRESS_POLICY, KEY_POLICY, Access
 

@@ -13,13 +13,14 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from argus_contract.judge import Item, NotJsonError, Reject, judge, judge_line, not_json
+
 from argus_ingest import answer, metrics
 from argus_ingest.address import UNKNOWN, AddressResolver
 from argus_ingest.answer import Answer, Send
 from argus_ingest.authenticate import Authenticator
 from argus_ingest.buckets import ADDRESS, KEY, UNIT, Check, Verdict
 from argus_ingest.budget import Budget
-from argus_ingest.decode import Item, Reject, judge, judge_line, not_json
 from argus_ingest.errors import (
     AboveBurstError,
     Header,
@@ -47,7 +48,7 @@ from argus_ingest.read import (
     is_small,
 )
 from argus_ingest.route import Routing
-from argus_ingest.split import NotJsonError, split, split_lines
+from argus_ingest.split import split, split_lines
 from argus_ingest.tenants import KEY_POLICY, Access
 
 logger = logging.getLogger(__name__)

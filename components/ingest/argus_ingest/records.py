@@ -11,11 +11,10 @@ import msgspec
 from argus_contract import envelope, headers
 from argus_contract.headers import Header
 from argus_contract.ids import time_of
+from argus_contract.judge import Accepted, Reject
 from argus_contract.registry import Pipeline
 from argus_contract.sizes import MAX_CLOCK_AHEAD_S
 from argus_contract.times import SECOND, to_micros
-
-from argus_ingest.decode import Accepted, Reject
 
 _BY_ID: Final[Header] = (headers.BY_ID, b"1")
 _AHEAD: Final = MAX_CLOCK_AHEAD_S * SECOND

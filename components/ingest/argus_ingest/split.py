@@ -9,14 +9,13 @@ import re
 from typing import Final
 
 import msgspec
+from argus_contract.judge import STRING, NotJsonError
 
 from argus_ingest.errors import TooManyEventsError
 
 MAX_VALUES: Final = 500_000
 """Most commas, or lines, in one body: each may become an object of ours before it can be counted as
 an event. Enough for 5,000 events of 100 properties."""
-STRING: Final = rb'"(?:[^"\\]++|\\.?)*+"?'
-"""A JSON string as a regular expression that never backtracks; it takes one without an end too."""
 
 _LENIENT_TOKENS: Final = 200_000
 """Brackets, commas and strings looked at before a body that msgspec refuses is given up: some
@@ -35,10 +34,6 @@ class Batch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 _decode_array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_batch: Final = msgspec.json.Decoder(Batch).decode
-
-
-class NotJsonError(Exception):
-    """The body as a whole is not JSON; the message says where."""
 
 
 def split_lines(body: bytes) -> list[bytes]:

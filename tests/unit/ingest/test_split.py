@@ -4,8 +4,9 @@ import json
 import time
 
 import pytest
+from argus_contract.judge import NotJsonError
 from argus_ingest.errors import TooManyEventsError
-from argus_ingest.split import MAX_VALUES, NotJsonError, split, split_lines
+from argus_ingest.split import MAX_VALUES, split, split_lines
 from hypothesis import given
 from hypothesis import strategies as st
 

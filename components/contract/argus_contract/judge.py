@@ -1,8 +1,9 @@
-"""What is in a body: each item an event, or a reject that says why it is none.
+"""What an item is: an event, or a reject that says why it is none.
 
-JSON, envelope fields, types and sizes are judged here; what the database alone can judge (NUL in a
-string, the accepted window of times) is the stream's. Where a JSON object names a field twice, the
-last one counts, here and there.
+JSON, envelope fields, types and sizes are judged here, by the edge when an item comes and by a
+replay when it is tried again, so that both say the same. What the database alone can judge (NUL in
+a string) and what depends on the pipeline (the accepted window of times) is the stream's. Where a
+JSON object names a field twice, the last one counts, here and there. Pure: no I/O and no state.
 """
 
 import json
@@ -11,12 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
 import msgspec
+
 from argus_contract.events import MAX_TEXT, TYPED, ApiLatency, Event, HealthMetric, Typed
 from argus_contract.ids import is_uuid
 from argus_contract.rejects import Code
 from argus_contract.sizes import KEPT_OF_REJECT, MAX_DEPTH, MAX_EVENT
 
-from argus_ingest.split import STRING, NotJsonError
+STRING: Final = rb'"(?:[^"\\]++|\\.?)*+"?'
+"""A JSON string as a regular expression that never backtracks; it takes one without an end too."""
 
 _MAX_MESSAGE: Final = 500
 """Longest message of a reject, in characters: it goes into a header and into the answer."""
@@ -44,6 +47,10 @@ _OBJECT_OR_ABSENT: Final = (b"{", b"", b"n")
 """How valid JSON begins that is an object, nothing at all, or null."""
 _UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What msgspec raises for bytes that it cannot read as the type asked for."""
+
+
+class NotJsonError(Exception):
+    """The item, or the body as a whole, is not JSON; the message says where."""
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 from argus_contract import envelope
+from argus_contract.judge import Accepted, NotJsonError, Reject, depth, judge, judge_line, not_json
 from argus_contract.rejects import Code
 from argus_contract.sizes import KEPT_OF_REJECT, MAX_DEPTH, MAX_EVENT
-from argus_ingest.decode import Accepted, Reject, depth, judge, judge_line, not_json
-from argus_ingest.split import NotJsonError
 from hypothesis import given
 from hypothesis import strategies as st
 
