@@ -1,15 +1,10 @@
 """Several processes, and processes that die."""
 
 import asyncio
-import os
 import random
 import signal
 import socket
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 import pytest
 from argus_contract.registry import Pipeline
@@ -20,54 +15,11 @@ from argus_stream.service import storing_options
 from argus_stream.slices import Slice
 from argus_stream.sources import Lease, Route, Source
 
-from tests.integration.stream.world import (
-    PASSWORD,
-    Message,
-    World,
-    event,
-    micros,
-    reject,
-    until,
-)
+from tests.integration.stream.processes import process
+from tests.integration.stream.world import Message, World, event, micros, reject, until
 
 MANY = 24
 """Partitions: enough that two members, whose ids are random, never leave one without a share."""
-
-
-def environment(world: World) -> dict[str, str]:
-    database = urlsplit(world.database)
-    return os.environ | {
-        "ARGUS_KAFKA__BOOTSTRAP": world.bootstrap,
-        "ARGUS_REDIS__URL": world.redis_url,
-        "ARGUS_DATABASE__HOST": database.hostname or "",
-        "ARGUS_DATABASE__PORT": str(database.port),
-        "ARGUS_DATABASE__NAME": database.path.removeprefix("/"),
-        "ARGUS_DATABASE__USER": world.user,
-        "ARGUS_DATABASE__PASSWORD": PASSWORD,
-        "ARGUS_REGISTRY_TOPIC": world.registry_topic,
-        "ARGUS_OPS__HOST": "127.0.0.1",
-        "ARGUS_OPS__PORT": "0",
-        "ARGUS_MEMBERSHIP__INTERVAL": "0.2",
-        "ARGUS_MEMBERSHIP__TTL": "2",
-        "ARGUS_LOG__LEVEL": "WARNING",
-    }
-
-
-@asynccontextmanager
-async def process(world: World, **changes: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The console script as a process of its own, killed at the end if it still lives."""
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        "import sys; from argus_stream.main import main; sys.exit(main())",
-        env=environment(world) | changes,
-    )
-    try:
-        yield started
-    finally:
-        if started.returncode is None:
-            started.kill()
-        await started.wait()
 
 
 def mixture(count: int, seed: int) -> tuple[list[Message], Counter[str]]:
