@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Collection
 from typing import Final, Protocol
 
+from argus_contract.records import Record
+
 from argus_ingest import metrics
 from argus_ingest.budget import Budget
 from argus_ingest.errors import LogUnavailableError
-from argus_ingest.records import Record
 from argus_ingest.route import Bundle
 
 logger = logging.getLogger(__name__)

@@ -5,10 +5,10 @@ import secrets
 from collections.abc import AsyncIterator
 
 import pytest
+from argus_contract.records import Record
 from argus_contract.sizes import KEPT_OF_REJECT, MAX_EVENT
 from argus_ingest.adapters.kafka_log import MAX_BATCH, KafkaLog
 from argus_ingest.publish import Log, LogError
-from argus_ingest.records import Record
 from argus_runtime import kafka as runtime_kafka
 from argus_runtime.settings import KafkaSettings
 

@@ -8,12 +8,12 @@ from typing import Any
 from argus_contract import names
 from argus_contract.keys import KeyKind, generate, hash_key
 from argus_contract.names import TopicName
+from argus_contract.records import Record
 from argus_contract.registry import Bucket, Key, Limits, Pipeline, TenantDocument
 from argus_ingest.buckets import Check, LocalBuckets, Verdict
 from argus_ingest.limit import BucketsAwayError
 from argus_ingest.pressure import PartitionState, Question
 from argus_ingest.publish import LogError
-from argus_ingest.records import Record
 
 NOW = 1_800_000_000_000_000
 """Microseconds since the epoch: 2027-01-15T08:00:00Z."""

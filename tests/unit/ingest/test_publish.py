@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from argus_contract.records import Record
 from argus_contract.registry import Pipeline
 from argus_ingest.budget import Budget
 from argus_ingest.errors import BusyError, LogUnavailableError
 from argus_ingest.publish import LogError, Publisher
-from argus_ingest.records import Record
 from argus_ingest.route import Bundle
 
 from tests.unit.ingest.helpers import FakeLog, pipeline

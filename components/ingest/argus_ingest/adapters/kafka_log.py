@@ -14,10 +14,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
+from argus_contract.records import Record
 from argus_contract.sizes import MAX_EVENT, RECORD_OVERHEAD
 
 from argus_ingest.publish import Batch, LogError
-from argus_ingest.records import Record
 
 logger = logging.getLogger(__name__)
 

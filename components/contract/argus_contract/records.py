@@ -1,13 +1,15 @@
 """Kafka records: all that is fixed about an event or a reject before it is first sent.
 
 A retry of ours, and a resend of the client with the same id and time, write the same event again,
-so the stream sees one event and a duplicate.
+so the stream sees one event and a duplicate. Whoever replays what the edge once refused writes it
+as the edge would.
 """
 
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
+
 from argus_contract import envelope, headers
 from argus_contract.headers import Header
 from argus_contract.ids import time_of

@@ -6,9 +6,9 @@ import pytest
 from argus_contract import envelope, headers
 from argus_contract.ids import new_id, new_ids
 from argus_contract.judge import Accepted, Reject, judge
+from argus_contract.records import Record, of_event, of_reject
 from argus_contract.rejects import Code
 from argus_contract.times import SECOND
-from argus_ingest.records import Record, of_event, of_reject
 
 from tests.unit.ingest.helpers import NOW, pipeline
 
