@@ -1,0 +1,162 @@
+"""The kind node that all pods of the test cluster share: signals, cut cables, full disks.
+
+Everything here happens inside the node's container and is undone by what it returns or by `mend`;
+nothing reaches the host. It never touches a cluster but the test's own.
+"""
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Final
+
+CONTEXT: Final = os.environ.get("ARGUS_E2E_CONTEXT", "kind-argus-test")
+_NAME: Final = CONTEXT.removeprefix("kind-") + "-control-plane"
+_TIMEOUT_S: Final = 30.0
+_RULE: Final = "argus-chaos"
+"""The comment of every firewall rule of ours."""
+FILLER: Final = "argus-chaos-filler"
+
+
+class NodeError(AssertionError):
+    """A command in the node, or kubectl, failed; says which, and what it printed."""
+
+
+async def command(*words: str, timeout: float = _TIMEOUT_S, stdin: bytes | None = None) -> str:
+    """Standard output of a command; raises NodeError where it fails or takes too long."""
+    process = await asyncio.create_subprocess_exec(
+        *words,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            output, errors = await process.communicate(stdin)
+    except TimeoutError as error:
+        raise NodeError(f"{' '.join(words)}: not within {timeout:.0f} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise NodeError(f"{' '.join(words)}: {errors.decode() or output.decode()}")
+    return output.decode()
+
+
+async def inside(*words: str, timeout: float = _TIMEOUT_S) -> str:
+    """Standard output of a command in the node."""
+    return await command("docker", "exec", _NAME, *words, timeout=timeout)
+
+
+async def shell(script: str, timeout: float = _TIMEOUT_S) -> str:
+    """Standard output of a bash script in the node."""
+    return await inside("bash", "-euo", "pipefail", "-c", script, timeout=timeout)
+
+
+async def kubectl(*words: str, timeout: float = _TIMEOUT_S) -> str:
+    """Standard output of `kubectl …`."""
+    return await command("kubectl", *words, timeout=timeout)
+
+
+async def get(*words: str) -> Any:
+    """A resource, or a list of them, as JSON."""
+    return json.loads(await kubectl("get", *words, "-o", "json"))
+
+
+async def pid(container: str) -> int:
+    """The pid, in the node, of a container's main process; `container` is containerd's id."""
+    for line in (await inside("ctr", "-n", "k8s.io", "task", "ls")).splitlines():
+        fields = line.split()
+        if fields and fields[0] == container:
+            return int(fields[1])
+    raise NodeError(f"containerd runs no task {container}")
+
+
+async def signal(process: int, name: str) -> None:
+    """Sends a signal, such as `KILL`, to one process of the node."""
+    await inside("kill", f"-{name}", str(process))
+
+
+async def state(process: int) -> str:
+    """The state letter of a process (proc(5)): `T` is stopped; empty where there is none."""
+    script = f"sed -n 's/^State:\\s*\\(.\\).*/\\1/p' /proc/{process}/status 2>/dev/null || true"
+    return (await shell(script)).strip()
+
+
+async def connects(process: int, address: str, port: int) -> bool:
+    """Whether TCP from the network namespace of this process to that port opens within 1 s."""
+    attempt = f"timeout 1 bash -c '</dev/tcp/{address}/{port}'"
+    script = f"nsenter -t {process} -n {attempt} 2>/dev/null && echo yes || echo no"
+    return (await shell(script)).strip() == "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """All packets between two addresses are dropped on their way through the node."""
+
+    one: str
+    other: str
+
+    @property
+    def _rules(self) -> list[str]:
+        return [
+            f"FORWARD -s {a} -d {b} -m comment --comment {_RULE} -j DROP"
+            for a, b in ((self.one, self.other), (self.other, self.one))
+        ]
+
+    async def make(self) -> None:
+        """Cuts."""
+        await shell("\n".join(f"iptables -w -I {rule}" for rule in self._rules))
+
+    async def heal(self) -> None:
+        """Connects again."""
+        await shell("\n".join(f"iptables -w -D {rule}" for rule in self._rules))
+
+    async def dropped(self) -> int:
+        """How many packets were dropped so far."""
+        listed = await inside("iptables", "-w", "-nvxL", "FORWARD")
+        return sum(
+            int(fields[0])
+            for line in listed.splitlines()
+            if _RULE in line
+            for fields in [line.split()]
+            if {self.one, self.other} <= set(fields)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A volume of the node that is a file system of its own, so that it may be filled."""
+
+    path: str
+
+    async def size(self) -> int:
+        """Bytes of the file system; raises NodeError where it is not a tmpfs of its own."""
+        found = (await inside("findmnt", "-bno", "FSTYPE,SIZE", "--mountpoint", self.path)).split()
+        if found[:1] != ["tmpfs"]:
+            raise NodeError(f"{self.path} is no tmpfs: filling it would fill the host's disk")
+        return int(found[1])
+
+    async def fill(self) -> None:
+        """Leaves no byte free."""
+        await self.size()
+        script = (
+            f"cat /dev/zero >{self.path}/{FILLER} 2>/dev/null || true; "
+            f"test $(df --output=avail {self.path} | tail -n 1) -eq 0"
+        )
+        await shell(script)
+
+    async def free(self) -> None:
+        """Gives back what was taken."""
+        await shell(f"rm -f {self.path}/{FILLER}")
+
+
+async def mend(disks: list[Disk]) -> None:
+    """Undoes whatever an interrupted run may have left."""
+    for disk in disks:
+        await disk.free()
+    await shell(
+        "iptables -w -S FORWARD | sed -n 's/^-A \\(.*argus-chaos.*\\)/\\1/p' "
+        "| while read -r rule; do iptables -w -D $rule; done"
+    )

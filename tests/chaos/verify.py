@@ -1,0 +1,221 @@
+"""Holds the load's own record against all that ARGUS keeps: rows, letters, counters, books.
+
+Each acknowledged id is in exactly one of stored or dead-lettered, once; nothing is there that was
+not sent; rollups and live counters equal rows; the ledger balances, and its audit agrees.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+from argus_cli import books, database, live, log
+from argus_cli.audit import Books
+from argus_cli.database import Database
+from argus_cli.ledger import Verdict
+from argus_cli.live import Live
+from argus_cli.log import Log
+from argus_cli.settings import Settings
+from argus_contract.names import dead_letter_topic
+
+from tests.chaos.load import Flow, Load
+from tests.chaos.tenants import PIPELINE, TENANT, Tenant
+from tests.chaos.traffic import readable, written_ids
+
+SETTLED_S: Final = 180.0
+LIVE_S: Final = 60.0
+_NAMED: Final = 3
+
+
+@dataclass(slots=True)
+class Found:
+    """What ARGUS keeps of one tenant. Letters: by id, the reasons of its letters by their keys."""
+
+    rows: list[bytes]
+    letters: Mapping[bytes, list[str]]
+    by_event: Mapping[str, int]
+    rolled: Mapping[str, int]
+    counted: Mapping[str, int]
+    held: Books
+
+
+@dataclass(slots=True)
+class Report:
+    """The verdict; `problems` is empty where every promise was kept."""
+
+    problems: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
+    checks: int = 0
+
+
+async def verify(load: Load, settings: Settings) -> Report:
+    """Waits until the logs are read to their ends, and judges every tenant of the load."""
+    report = Report()
+    async with (
+        database.reading(settings.require_database_url()) as held,
+        log.reading(settings.require_kafka()) as letters,
+        live.reading(settings.require_redis()) as counters,
+    ):
+        reader = await asyncpg.connect(settings.require_database_url(), timeout=10)
+        try:
+            for flow in load.flows:
+                found = await gather(flow.tenant, held, letters, counters, reader)
+                checks = judge(flow, found)
+                report.checks += len(checks)
+                report.figures.append(_figures(flow, found))
+                for what, problem in checks.items():
+                    if problem:
+                        report.problems.append(f"{flow.tenant.namespace}: {what}: {problem}")
+        finally:
+            await reader.close()
+    return report
+
+
+async def gather(
+    tenant: Tenant,
+    held: Database,
+    letters: Log,
+    counters: Live,
+    reader: "asyncpg.Connection[asyncpg.Record]",
+) -> Found:
+    """Everything of one tenant, once its log is read to the end or SETTLED_S are over."""
+    await books.balanced(held, letters, tenant.namespace, TENANT, SETTLED_S)
+    [audited] = await books.gather(held, letters, tenant.namespace, TENANT)
+    rows = await reader.fetch(f"select uuid_send(id) from {tenant.rows}")
+    by_event = await reader.fetch(f"select event, count(*) from {tenant.rows} group by 1")
+    rolled = await reader.fetch(f"select event, sum(count) from {tenant.rollup} group by 1")
+    stored = {row[0]: row[1] for row in by_event}
+    return Found(
+        rows=[row[0] for row in rows],
+        letters=await _letters(tenant, letters),
+        by_event=stored,
+        rolled={row[0]: int(row[1]) for row in rolled},
+        counted=await _counted(tenant, counters, reader, stored),
+        held=audited,
+    )
+
+
+async def _letters(tenant: Tenant, letters: Log) -> dict[bytes, list[str]]:
+    found: dict[bytes, list[str]] = {}
+    for letter in (await letters.letters(dead_letter_topic(tenant.topic))).values():
+        written = next(written_ids(letter.value), b"")
+        found.setdefault(written, []).append(letter.reason)
+    return found
+
+
+async def _counted(
+    tenant: Tenant,
+    counters: Live,
+    reader: "asyncpg.Connection[asyncpg.Record]",
+    expected: Mapping[str, int],
+) -> dict[str, int]:
+    """The live counters, which follow SQL: given LIVE_S to say what is expected."""
+    seconds = await reader.fetchrow(
+        "select floor(extract(epoch from min(received_at)))::bigint,"
+        f" floor(extract(epoch from max(received_at)))::bigint from {tenant.rows}"
+    )
+    if seconds is None or seconds[0] is None:
+        return {}
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LIVE_S
+    while True:
+        found = await counters.counted(tenant.id, (PIPELINE,), range(seconds[0], seconds[1] + 1))
+        if found == expected or loop.time() > deadline:
+            return found
+        await asyncio.sleep(1)
+
+
+def judge(flow: Flow, found: Found) -> dict[str, str]:
+    """Every promise by name, with what is wrong about it, empty where it was kept. Pure."""
+    rows = Counter(found.rows)
+    stored = set(rows)
+    acknowledged = {one for one, acks in flow.rows.items() if acks}
+    lines = found.held.lines
+    records = sum(line.next_offset - line.first_offset for line in lines)
+    return {
+        "answers are right": "; ".join(flow.wrong[:_NAMED]),
+        "everything was acknowledged in the end": _count(flow.unacknowledged(), "never"),
+        "every acknowledged event is stored": _some(acknowledged - stored),
+        "no event is stored twice": _some(one for one, count in rows.items() if count > 1),
+        "nothing is stored that was not sent": _some(stored - flow.rows.keys()),
+        "nothing is both stored and dead-lettered": _some(stored & found.letters.keys()),
+        "every refused event is a dead letter": _missing_letters(flow, found),
+        "no dead letter was written twice": _doubled_letters(flow, found),
+        "nothing else is a dead letter": _some(found.letters.keys() - flow.letters.keys()),
+        "dead letters say the right reason": _wrong_reasons(flow, found),
+        "rollups equal rows": _differ(found.by_event, found.rolled),
+        "live counters equal rows": _differ(found.by_event, found.counted),
+        "the books balance": "" if found.held.verdict is Verdict.BALANCED else _books(found.held),
+        "the log has all that was promised": ""
+        if records >= flow.acknowledged
+        else f"{records} records, {flow.acknowledged} acknowledged",
+        "resends are duplicates": _fewer(sum(line.duplicate for line in lines), flow.repeats()),
+    }
+
+
+def _missing_letters(flow: Flow, found: Found) -> str:
+    """A refused item's record has an id of its own each time, so each send may write a letter."""
+    return _some(
+        one
+        for one, letter in flow.letters.items()
+        if len(found.letters.get(one, ()))
+        < (letter.acks if letter.item.at_edge else letter.acks > 0)
+    )
+
+
+def _doubled_letters(flow: Flow, found: Found) -> str:
+    return _some(
+        one
+        for one, letter in flow.letters.items()
+        if len(found.letters.get(one, ())) > (letter.sends if letter.item.at_edge else 1)
+    )
+
+
+def _wrong_reasons(flow: Flow, found: Found) -> str:
+    return _some(
+        one
+        for one, letter in flow.letters.items()
+        if set(found.letters.get(one, ())) - {letter.item.code}
+    )
+
+
+def _books(held: Books) -> str:
+    failed = [
+        f"{check.what}: expected {check.expected}, found {check.found} {check.note}"
+        for check in held.checks()
+        if not check.holds
+    ]
+    odd = [f"{line}" for line in held.lines if line.verdict is not Verdict.BALANCED]
+    return "; ".join([held.verdict, *failed, *odd])
+
+
+def _figures(flow: Flow, found: Found) -> str:
+    lines = found.held.lines
+    return (
+        f"{flow.tenant.namespace}: {flow.acknowledged} acknowledged records, "
+        f"{len(found.rows)} rows, "
+        f"{sum(map(len, found.letters.values()))} letters, "
+        f"{sum(line.duplicate for line in lines)} duplicates, "
+        f"{sum(line.lost for line in lines)} lost"
+    )
+
+
+def _some(ids: Iterable[bytes]) -> str:
+    found = list(ids)
+    if not found:
+        return ""
+    return f"{len(found)}, such as {', '.join(readable(one) for one in found[:_NAMED])}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number else ""
+
+
+def _differ(expected: Mapping[str, int], found: Mapping[str, int]) -> str:
+    return "" if expected == found else f"{dict(found)} instead of {dict(expected)}"
+
+
+def _fewer(found: int, least: int) -> str:
+    return "" if found >= least else f"{found} instead of at least {least}"
