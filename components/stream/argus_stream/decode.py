@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from argus_contract import envelope, headers, ids, screen
+from argus_contract import envelope, headers, ids, screen, storable
 from argus_contract.events import ABSENT, MAX_TEXT
 from argus_contract.rejects import Code, Step
 from argus_contract.window import Window
@@ -23,9 +23,9 @@ MAX_ERROR: Final = 1_000
 """Longest explanation that a letter carries, in characters."""
 
 _CODES: Final = {code.value.encode(): code for code in Code}
-_DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NO_PROPERTIES: Final = (bytes(ABSENT), b"null")
 _decode = envelope.decode
+_refusal = storable.refusal
 _row = copyrows.row
 
 
@@ -80,7 +80,7 @@ def rescreen(piece: Slice) -> bool:
         if (number := screen.unstorable_number(record.value or b"")) is not None
     ]
     for index, number in reversed(found):
-        verdict = _bad_number(number)
+        verdict = Rejected(*storable.bad_number(number))
         piece.withdraw(index, letter_of(piece.records[index], verdict))
     return bool(found)
 
@@ -131,72 +131,30 @@ def _event(record: Record, by_id: bool, window: Window, suspect: bool) -> bytes:
     value = record.value or b""
     try:
         found = _decode(value)
-    except _DECODE_ERRORS as error:
-        raise _undecodable(value, error) from None
+    except storable.UNDECODABLE as error:
+        raise Rejected(*storable.undecodable(value, error)) from None
     time = found.time
     body = found.event
-    try:
-        if not window.oldest < time < window.newest:
-            raise Rejected(*window.refusal(time))
-        if (b"\\" in value and screen.has_nul(value)) or not screen.is_text(value):
-            raise Rejected(Code.UNSTORABLE, "a string has a NUL, or bytes that are not UTF-8")
-        if suspect and (number := screen.unstorable_number(value)) is not None:
-            raise _bad_number(number)
-        _check(found, window)
-        return _row(
-            record.offset,
-            unhexlify(found.id.replace("-", "")),
-            time,
-            found.received,
-            by_id,
-            body.event,
-            body.distinct_id,
-            body.session_id,
-            found.effective_value,
-            _properties(body.properties),
-        )
-    except Rejected as verdict:
-        verdict.event = body.event.replace("\0", "\ufffd")[:MAX_TEXT]
-        verdict.time = None if by_id else time
-        raise
-
-
-def _check(found: envelope.Envelope, window: Window) -> None:
-    """What ingest always writes right: raises Rejected for what somebody else wrote wrong."""
-    body = found.event
-    if found.v != envelope.VERSION:
-        raise Rejected(Code.INVALID_EVENT, f"envelope version {found.v} is unknown")
-    if not ids.is_uuid(found.id):
-        raise Rejected(Code.INVALID_EVENT, "the envelope's id is no UUID")
-    if not 0 <= found.received <= window.newest:
-        raise Rejected(Code.INVALID_EVENT, "the envelope's time of receipt is impossible")
-    if (
-        not 0 < len(body.event) <= MAX_TEXT
-        or len(body.distinct_id or "") > MAX_TEXT
-        or len(body.session_id or "") > MAX_TEXT
-    ):
-        raise Rejected(
-            Code.INVALID_EVENT,
-            f"event, distinct_id or session_id is empty or longer than {MAX_TEXT} characters",
-        )
+    refused = _refusal(value, found, window, closely=suspect)
+    if refused is not None:
+        rejected = Rejected(*refused)
+        rejected.event = body.event.replace("\0", "\ufffd")[:MAX_TEXT]
+        rejected.time = None if by_id else time
+        raise rejected
+    return _row(
+        record.offset,
+        unhexlify(found.id.replace("-", "")),
+        time,
+        found.received,
+        by_id,
+        body.event,
+        body.distinct_id,
+        body.session_id,
+        found.effective_value,
+        _properties(body.properties),
+    )
 
 
 def _properties(raw: msgspec.Raw) -> bytes | None:
     text = bytes(raw)
     return None if text in _NO_PROPERTIES else text
-
-
-def _undecodable(value: bytes, error: Exception) -> Rejected:
-    match error:
-        case RecursionError():
-            return Rejected(Code.TOO_DEEP, "nested too deep to be read")
-        case msgspec.ValidationError():
-            return Rejected(Code.INVALID_EVENT, f"no envelope: {error}")
-        case _ if screen.has_lone_surrogate(value):
-            return Rejected(Code.UNSTORABLE, "a string has half of a surrogate pair")
-        case _:
-            return Rejected(Code.INVALID_JSON, f"no JSON: {error}")
-
-
-def _bad_number(number: str) -> Rejected:
-    return Rejected(Code.UNSTORABLE, f"a number that the database cannot hold: {number}…")
