@@ -18,7 +18,7 @@ TOPICS_READY: Final = "TopicsReady"
 SCHEMAS_READY: Final = "SchemasReady"
 REGISTRY_READY: Final = "RegistryReady"
 HEALTHY: Final = "Healthy"
-"""Whether all that was accepted is accounted for; no part of Ready, since it cannot be mended."""
+"""Whether what was accepted is stored; no part of Ready, which says whether it is accepted."""
 
 TENANT_DEPENDENCIES: Final = (KEYS_READY, SCHEMAS_READY, REGISTRY_READY)
 PIPELINE_DEPENDENCIES: Final = (TOPICS_READY, SCHEMAS_READY, REGISTRY_READY, HEALTHY)

@@ -27,9 +27,12 @@ from argus_operator.adapters.kafka import KafkaAdmin
 from argus_operator.adapters.kubernetes import Kubernetes
 from argus_operator.adapters.postgres import Database
 from argus_operator.adapters.registry import RegistryLog, topic_spec
+from argus_operator.audits import Auditor
 from argus_operator.controller import Controller
 from argus_operator.errors import OperatorError
+from argus_operator.reconcile.bookkeeping import Bookkeeper
 from argus_operator.reconcile.family import FamilyReconciler
+from argus_operator.reconcile.health import Health
 from argus_operator.reconcile.pipelines import PipelineStep
 from argus_operator.reconcile.removal import Removal
 from argus_operator.reconcile.status import StatusWriter
@@ -79,18 +82,30 @@ async def connect(settings: OperatorSettings) -> AsyncIterator[Adapters]:
             await database.close()
 
 
-def assemble(adapters: Adapters, settings: OperatorSettings) -> tuple[Controller, Resync]:
+@dataclass(frozen=True, slots=True)
+class Logic:
+    """What works over the adapters; each has tasks to run."""
+
+    controller: Controller
+    resync: Resync
+    auditor: Auditor
+
+
+def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
     """The logic over the adapters."""
     budget = DiskBudget(
         settings.kafka_disk_bytes, settings.kafka_overcommit, settings.replication_factor
     )
     tiers = settings.load_tiers()
+    keeper = Bookkeeper(adapters.database)
+    health = Health(keeper)
     family = FamilyReconciler(
         adapters.cluster,
         adapters.registry,
         adapters.database,
         KeyStep(adapters.cluster, adapters.registry, _now),
-        PipelineStep(adapters.kafka, adapters.database, budget, settings.min_insync),
+        PipelineStep(adapters.kafka, adapters.database, health, budget, settings.min_insync),
+        health,
         Removal(adapters.cluster, adapters.kafka, adapters.database, adapters.counters, budget),
         StatusWriter(adapters.cluster, _now),
         lambda: tiers,
@@ -102,11 +117,13 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> tuple[Controller
         adapters.registry,
         adapters.kafka,
         adapters.database,
+        keeper,
         budget,
         controller.wake,
         settings.resync,
     )
-    return controller, resync
+    auditor = Auditor(adapters.database, keeper, controller.wake, settings.audit)
+    return Logic(controller, resync, auditor)
 
 
 async def keep_migrated(
@@ -167,7 +184,8 @@ async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
     """Runs until `stop` is set; the death of any task is an exception."""
     watching = threading.Event()
     async with connect(settings) as adapters:
-        controller, resync = assemble(adapters, settings)
+        logic = assemble(adapters, settings)
+        controller, resync = logic.controller, logic.resync
 
         def ready() -> str | None:
             if not adapters.database.migrated:
@@ -186,6 +204,8 @@ async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
                 group.create_task(control(controller, tried), name="controller")
                 group.create_task(resync.run(), name="resync")
                 group.create_task(resync.expire(), name="expire")
+                if settings.audit.interval:
+                    group.create_task(logic.auditor.run(), name="audit")
                 group.create_task(
                     watch.watch(kubernetes.connect, controller.wake, watching), name="watch"
                 )

@@ -37,3 +37,57 @@ RESOURCES: Final = Gauge(
 EXPIRED_ROWS: Final = Counter(
     "argus_operator_expired_rows_total", "Rows dropped because they were past their retention."
 )
+
+_PIPELINE: Final = ["namespace", "tenant", "pipeline"]
+LEDGER_RECORDS: Final = Gauge(
+    "argus_operator_ledger_records",
+    "What became of a pipeline's records, by term of the ledger: stored, duplicate, dead_lettered, "
+    "skipped, lost; and expired, the stored ones that retention has dropped since.",
+    [*_PIPELINE, "term"],
+)
+LEDGER_LOG_END: Final = Gauge(
+    "argus_operator_ledger_log_end_records",
+    "Records that a pipeline's log took since its books began: all terms but expired, and those in "
+    "flight.",
+    _PIPELINE,
+)
+LEDGER_IN_FLIGHT: Final = Gauge(
+    "argus_operator_ledger_in_flight_records", "Records that are not settled yet.", _PIPELINE
+)
+LEDGER_OLDEST_UNREAD: Final = Gauge(
+    "argus_operator_ledger_oldest_unread_seconds",
+    "Age of the oldest record that is not settled yet; 0 where there is none.",
+    _PIPELINE,
+)
+LEDGER_BALANCED: Final = Gauge(
+    "argus_operator_ledger_balanced",
+    "1 where every record that was read is accounted for and none was lost, else 0.",
+    _PIPELINE,
+)
+AUDIT_BALANCED: Final = Gauge(
+    "argus_operator_audit_balanced",
+    "1 where the last audit found the rows and letters that the ledger says, else 0; absent before "
+    "a pipeline's first audit.",
+    _PIPELINE,
+)
+DEAD_LETTERS: Final = Gauge(
+    "argus_operator_dead_letters",
+    "Records that were dead-lettered, by reason.",
+    [*_PIPELINE, "code"],
+)
+PIPELINE_STATE: Final = Gauge(
+    "argus_operator_pipeline_state",
+    "1 for the worst state of a pipeline's partitions, else 0: open, paused, guarded, stopped; all "
+    "0 before the stream has reported one.",
+    [*_PIPELINE, "state"],
+)
+LEDGER_READ: Final = Gauge(
+    "argus_operator_ledger_read_timestamp_seconds",
+    "When the ledger was last read for these metrics, in seconds since the epoch; they are as old.",
+)
+AUDITS: Final = Counter(
+    "argus_operator_audits_total",
+    "Audits of a pipeline's rows and letters, by outcome: balanced, unbalanced, failed (the "
+    "database gave no answer in time).",
+    ["outcome"],
+)

@@ -8,8 +8,9 @@ from argus_contract.registry import TenantDocument
 
 from argus_operator.documents import Documents
 from argus_operator.keys import SecretState
+from argus_operator.ledger import Audit, Books
 from argus_operator.models.common import Meta, Raw
-from argus_operator.schemas import PipelineObserved, PipelineTables, Standing, TenantSchema
+from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
 from argus_operator.topics import Action, Backlog, TopicState
 
 
@@ -80,7 +81,11 @@ class Schemas(Protocol):
 
     async def observe_pipeline(self, uid: str) -> PipelineObserved: ...
 
-    async def standing(self, topic: TopicName) -> Standing: ...
+    async def position(self, topic: TopicName) -> int: ...
+
+    async def books(self, uid: str | None = None) -> list[Books]: ...
+
+    async def audit(self, books: Books, timeout: float) -> Audit | None: ...
 
     async def retain_pipeline(self, uid: str) -> None: ...
 

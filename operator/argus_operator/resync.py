@@ -23,6 +23,7 @@ from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import KIND as TENANT
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.ports import Cluster, Registry, Schemas, Topics
+from argus_operator.reconcile.bookkeeping import Bookkeeper
 from argus_operator.reconcile.pipelines import TOPIC_PREFIX
 from argus_operator.resources import Family, family_of_pipeline, family_of_tenant
 from argus_operator.settings import ResyncSettings
@@ -42,6 +43,7 @@ class Resync:
         registry: Registry,
         kafka: Topics,
         database: Schemas,
+        keeper: Bookkeeper,
         budget: DiskBudget,
         wake: Callable[[Family], None],
         settings: ResyncSettings,
@@ -50,6 +52,7 @@ class Resync:
         self._registry = registry
         self._kafka = kafka
         self._database = database
+        self._keeper = keeper
         self._budget = budget
         self._wake = wake
         self._settings = settings
@@ -94,6 +97,7 @@ class Resync:
         self._pipelines = await self._cluster.objects(PIPELINES)
         self._registry.expect(_registered(tenants))
         await self._take_stock()
+        await self._read_ledger()
         known = {
             Family(document.namespace, document.name)
             for document in self._registry.documents.values()
@@ -118,6 +122,14 @@ class Resync:
             self._stocked = True
         except OperatorError as error:
             logger.warning("registry and topics", extra={"reason": error.message})
+
+    async def _read_ledger(self) -> None:
+        """What became of all records; the database being away stops no round."""
+        self._keeper.recall(self._pipelines)
+        try:
+            await self._keeper.refresh()
+        except OperatorError as error:
+            logger.warning("ledger", extra={"reason": error.message})
 
     async def expire(self) -> None:
         """Drops rows that are past their retention, pipeline by pipeline, until cancelled."""

@@ -39,6 +39,7 @@ class PipelineTables:
     chunk_interval: timedelta
     retention: timedelta
     dedupe_window: timedelta
+    dead_letter_retention: timedelta
 
     @property
     def table(self) -> str:
@@ -60,16 +61,6 @@ class PipelineObserved:
     dedupe_window: timedelta | None = None
     partitions: int | None = None
     retained: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the ledger says of a topic, over its partitions."""
-
-    offset: int = 0
-    """The highest offset at which one stands; 0 before any was read."""
-    lost: int = 0
-    """Records that Kafka deleted before they were read."""
 
 
 def tenant_schema(meta: Meta) -> TenantSchema:
@@ -97,6 +88,7 @@ def pipeline_tables(
         chunk_interval=timedelta(seconds=units.seconds(spec.storage.chunk_interval)),
         retention=timedelta(seconds=units.seconds(spec.storage.retention)),
         dedupe_window=timedelta(seconds=units.seconds(spec.dedupe_window)),
+        dead_letter_retention=timedelta(hours=spec.dead_letter.retention.hours),
     )
 
 

@@ -35,7 +35,8 @@ class ResyncSettings(Section):
     """How often the world is looked at without being told of a change."""
 
     interval: float = Field(default=30.0, gt=0)
-    """Seconds between two looks at every tenant; also how often the marker is published."""
+    """Seconds between two looks at every tenant; also how often the marker is published, the ledger
+    read, and the figures in a pipeline's status written where they changed."""
     expire_interval: float = Field(default=300.0, gt=0)
     """Seconds between two runs of the job that drops rows past their retention."""
     stalled_after: float = Field(default=300.0, gt=0)
@@ -57,6 +58,18 @@ class ReconcileSettings(Section):
     """Longest wait before a new attempt, in seconds."""
     settle: float = Field(default=3.0, ge=0)
     """Seconds between a change of the registry and the dropping of what it no longer names."""
+
+
+class AuditSettings(Section):
+    """How often rows and letters are counted and held against the ledger, one pipeline at a time.
+
+    A count reads all of a pipeline's table.
+    """
+
+    interval: float = Field(default=21_600.0, ge=0)
+    """Seconds between two audits of a pipeline; 0 turns them off."""
+    timeout: float = Field(default=900.0, gt=0)
+    """Seconds that one audit may take in the database."""
 
 
 class OperatorSettings(ProcessSettings):
@@ -86,6 +99,8 @@ class OperatorSettings(ProcessSettings):
     """Password that the role `argus_reader` is given."""
     resync: ResyncSettings = ResyncSettings()
     """Periodic work."""
+    audit: AuditSettings = AuditSettings()
+    """The periodic audit."""
     reconcile: ReconcileSettings = ReconcileSettings()
     """Work on one tenant."""
 

@@ -4,6 +4,7 @@ Values only, never DDL: identifiers are formed inside the functions (db/README.m
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,9 +14,11 @@ import asyncpg
 from argus_contract.names import TenantId, TopicName
 from asyncpg.pool import PoolConnectionProxy
 
+from argus_operator import ledger
 from argus_operator.adapters.migrations import migrate
 from argus_operator.errors import BusyError, OperatorError, RefusedError, UnavailableError
-from argus_operator.schemas import PipelineObserved, PipelineTables, Standing, TenantSchema
+from argus_operator.ledger import Audit, Books, State
+from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +29,14 @@ DROP_TIMEOUT_S: Final = 90.0
 """Dropping what a pipeline or tenant owned; less than a whole reconciliation may take."""
 _NOT_OURS: Final = {"42883", "3F000"}
 """undefined_function, invalid_schema_name: the database is another one than was migrated."""
-_STANDING: Final = """
-SELECT coalesce(max(next_offset), 0) AS highest, coalesce(sum(lost), 0)::bigint AS lost
-FROM argus.offsets WHERE topic = $1
+_POSITION: Final = """
+SELECT coalesce(max(next_offset), 0) AS highest FROM argus.offsets WHERE topic = $1
+"""
+_BOOKS: Final = """
+SELECT *, now() AS at FROM argus.pipeline_ledger WHERE $1::text IS NULL OR pipeline_uid = $1
+"""
+_AUDIT: Final = """
+SELECT *, now() AS at FROM argus.audit WHERE namespace = $1 AND tenant = $2 AND pipeline = $3
 """
 _AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
@@ -101,7 +109,7 @@ class Database:
     async def ensure_pipeline(self, tables: PipelineTables) -> None:
         """Makes the pipeline's tables, or repairs and adjusts them."""
         await self._call(
-            "SELECT argus.ensure_pipeline($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "SELECT argus.ensure_pipeline($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             tables.tenant.tenant_id,
             tables.uid,
             tables.pipeline,
@@ -111,6 +119,7 @@ class Database:
             tables.chunk_interval,
             tables.retention,
             tables.dedupe_window,
+            tables.dead_letter_retention,
         )
 
     async def observe_pipeline(self, uid: str) -> PipelineObserved:
@@ -131,10 +140,30 @@ class Database:
             retained=bool(row["retained"]),
         )
 
-    async def standing(self, topic: TopicName) -> Standing:
-        """What the ledger says of a topic."""
-        row = await self._call(_STANDING, topic)
-        return Standing() if row is None else Standing(row["highest"], row["lost"])
+    async def position(self, topic: TopicName) -> int:
+        """The highest offset up to which a partition of the topic was read; 0 if none was."""
+        row = await self._call(_POSITION, topic)
+        return 0 if row is None else int(row["highest"])
+
+    async def books(self, uid: str | None = None) -> list[Books]:
+        """The ledger of every pipeline that is not retained, or of one."""
+        async with self._connection(self._timeout) as connection:
+            rows = await connection.fetch(_BOOKS, uid, timeout=self._timeout)
+        return [_books(row) for row in rows]
+
+    async def audit(self, books: Books, timeout: float) -> Audit | None:
+        """Counts a pipeline's rows and letters; None where the pipeline is no more.
+
+        The server itself gives up after `timeout` seconds, so no count outlives its asker.
+        """
+        async with (
+            self._connection(timeout + self._timeout) as connection,
+            connection.transaction(readonly=True),
+        ):
+            await connection.execute(f"SET LOCAL statement_timeout = {round(timeout * 1000)}")
+            whose = (books.namespace, books.tenant, books.pipeline)
+            row = await connection.fetchrow(_AUDIT, *whose, timeout=timeout + self._timeout)
+        return None if row is None else ledger.audit(row["at"], dict(row))
 
     async def retain_pipeline(self, uid: str) -> None:
         """Puts the tables out of the way and keeps them; absent is fine."""
@@ -181,6 +210,33 @@ class Database:
                 self.migrated = False
                 self.problem = f"to be migrated again: {error}"
             raise _translate(error) from error
+
+
+def _books(row: asyncpg.Record) -> Books:
+    return Books(
+        uid=row["pipeline_uid"],
+        namespace=row["namespace"],
+        tenant=row["tenant"],
+        pipeline=row["pipeline"],
+        topic=row["topic"],
+        at=row["at"],
+        log_start=row["log_start"],
+        log_end=row["log_end"],
+        stored=row["stored"],
+        duplicate=row["duplicate"],
+        dead_lettered=row["dead_lettered"],
+        skipped=row["skipped"],
+        lost=row["lost"],
+        expired=row["expired"],
+        in_flight=row["in_flight"],
+        balanced=row["balanced"],
+        by_reason=json.loads(row["dead_lettered_by_reason"]),
+        oldest_unread_at=row["oldest_unread_at"],
+        last_event_at=row["last_event_at"],
+        state=None if row["state"] is None else State(row["state"]),
+        reason=row["reason"] or "",
+        sampled_at=row["sampled_at"],
+    )
 
 
 def _unavailable(error: Exception) -> UnavailableError:

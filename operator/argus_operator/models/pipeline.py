@@ -1,5 +1,6 @@
 """ArgusPipeline, as crds/arguspipelines.yaml defines it."""
 
+from datetime import datetime
 from typing import Annotated, Final
 
 from pydantic import Field
@@ -68,8 +69,37 @@ class PipelineSpec(Model):
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
 
 
+class Rates(Model):
+    """Records per second between the last two looks at the ledger, to two significant digits."""
+
+    stored_per_second: float
+    dead_letters_per_second: float
+
+
+class ReasonCount(Model):
+    """How many letters have one reason."""
+
+    reason: str
+    count: int
+
+
+class DeadLetters(Model):
+    """How many records were dead-lettered, and why."""
+
+    total: int
+    reasons: tuple[ReasonCount, ...] = ()
+
+
+class AuditStatus(Model):
+    """The last count of rows and letters."""
+
+    checked_at: datetime
+    balanced: bool
+    message: str
+
+
 class PipelineStatus(Model):
-    """What was made of it."""
+    """What was made of it, and how it fares."""
 
     topic: str | None = None
     dead_letter_topic: str | None = None
@@ -77,4 +107,10 @@ class PipelineStatus(Model):
     schema_: Annotated[str | None, Field(alias="schema")] = None
     table: str | None = None
     role: str | None = None
+    lag: int | None = None
+    rates: Rates | None = None
+    last_event_at: datetime | None = None
+    oldest_unread_at: datetime | None = None
+    dead_letters: DeadLetters | None = None
+    audit: AuditStatus | None = None
     conditions: tuple[Condition, ...] = ()

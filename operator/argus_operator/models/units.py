@@ -1,6 +1,7 @@
-"""Durations and sizes as people write them in a spec."""
+"""Durations, sizes and times as people write them in a resource."""
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 DURATION: Final = r"^[1-9][0-9]{0,4}[mhd]$"
@@ -35,6 +36,11 @@ def in_words(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.4g} {unit}"
     return f"{count} B"
+
+
+def instant(moment: datetime) -> str:
+    """An aware time as Kubernetes writes it: `2026-01-31T12:00:00Z`, in whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _split(written: str) -> tuple[int, str]:

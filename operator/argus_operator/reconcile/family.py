@@ -29,6 +29,7 @@ from argus_operator.ports import Cluster, Registry, Schemas
 from argus_operator.reconcile import findings
 from argus_operator.reconcile.attempt import attempt
 from argus_operator.reconcile.findings import TenantOutcome
+from argus_operator.reconcile.health import Health
 from argus_operator.reconcile.pipelines import PipelineStep, Provisioned, entry
 from argus_operator.reconcile.removal import Removal
 from argus_operator.reconcile.status import StatusWriter
@@ -73,6 +74,7 @@ class FamilyReconciler:
         database: Schemas,
         keys: KeyStep,
         pipelines: PipelineStep,
+        health: Health,
         removal: Removal,
         status: StatusWriter,
         tiers: Callable[[], Tiers],
@@ -84,6 +86,7 @@ class FamilyReconciler:
         self._database = database
         self._keys = keys
         self._pipelines = pipelines
+        self._health = health
         self._removal = removal
         self._status = status
         self._tiers = tiers
@@ -187,7 +190,8 @@ class FamilyReconciler:
         reason, message = _why_held(tenant)
         await self._status.hold(tenant, reason, message)
         for pipeline in (*members.active, *members.leaving):
-            await self._status.hold(pipeline, reason, f"its tenant is held: {message}")
+            standing = await self._health.of(pipeline)
+            await self._status.hold(pipeline, reason, f"its tenant is held: {message}", standing)
         return Verdict()
 
     # A tenant that lives
@@ -268,7 +272,8 @@ class FamilyReconciler:
         for pipeline in active:
             provisioned = made.get(pipeline.meta.uid)
             if provisioned is None:
-                await self._status.hold(pipeline, *_why_held(pipeline))
+                standing = await self._health.of(pipeline)
+                await self._status.hold(pipeline, *_why_held(pipeline), standing)
                 continue
             found = findings.pipeline(
                 provisioned, clashes.get(pipeline.meta.uid), outcome.published

@@ -143,7 +143,12 @@ def pipeline(made: Provisioned, clash: Conflict | None, published: Published) ->
     if clash is not None and ready.good:
         ready = conditions.bad(READY, clash.reason, clash.message)
         synced = conditions.bad(SYNCED, clash.reason, clash.message)
-    return [ready, synced, *found, made.health]
+    if made.standing.stopped and ready.good:
+        health = made.standing.finding
+        ready = conditions.bad(
+            READY, health.reason, f"events are refused with 503: {health.message}"
+        )
+    return [ready, synced, *found, made.standing.finding]
 
 
 def _pipeline_registry(made: Provisioned, published: Published) -> Finding:
@@ -175,4 +180,4 @@ def pipeline_facts(made: Provisioned) -> dict[str, Any]:
         facts["schema"] = made.tables.schema
         facts["table"] = made.tables.events_table
         facts["role"] = made.tables.role
-    return facts
+    return facts | dict(made.standing.figures)

@@ -8,12 +8,12 @@ from argus_contract import registry as contract
 from argus_contract.names import TopicName
 
 from argus_operator import conditions, documents, schemas, topics
-from argus_operator.conditions import HEALTHY, SCHEMAS_READY, TOPICS_READY, Finding
+from argus_operator.conditions import SCHEMAS_READY, TOPICS_READY, Finding
 from argus_operator.errors import BusyError, OperatorError, RefusedError
-from argus_operator.models.common import ConditionStatus
 from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.ports import Schemas, Topics
 from argus_operator.reconcile.attempt import attempt
+from argus_operator.reconcile.health import Health, Standing
 from argus_operator.resources import Pipeline
 from argus_operator.schemas import PipelineObserved, TenantSchema
 from argus_operator.topics import DiskBudget, TopicState
@@ -29,7 +29,7 @@ class Provisioned:
     spec: PipelineSpec
     topics: Finding
     schemas: Finding
-    health: Finding
+    standing: Standing
     topic: TopicState | None
     tables: PipelineObserved | None
 
@@ -43,10 +43,16 @@ class PipelineStep:
     """Makes topics and tables what the spec asks for."""
 
     def __init__(
-        self, kafka: Topics, database: Schemas, budget: DiskBudget, min_insync: int
+        self,
+        kafka: Topics,
+        database: Schemas,
+        health: Health,
+        budget: DiskBudget,
+        min_insync: int,
     ) -> None:
         self._kafka = kafka
         self._database = database
+        self._health = health
         self._budget = budget
         self._min_insync = min_insync
 
@@ -65,21 +71,8 @@ class PipelineStep:
             found, on_schemas = None, conditions.failed(SCHEMAS_READY, tables)
         else:
             found, on_schemas = tables, _tables_finding(tables)
-        health = await self._health(pipeline)
-        return Provisioned(pipeline, spec, on_topics, on_schemas, health, topic, found)
-
-    async def _health(self, pipeline: Pipeline) -> Finding:
-        name = names.topic(pipeline.meta.namespace, pipeline.meta.name, pipeline.meta.uid)
-        standing = await attempt(self._database.standing(name))
-        if isinstance(standing, OperatorError):
-            return Finding(HEALTHY, ConditionStatus.UNKNOWN, standing.reason, standing.message)
-        if standing.lost:
-            message = (
-                f"{standing.lost} records of topic {name} were deleted before they were stored: "
-                "retention was shortened, a disk ran full, or the topic was cut by hand"
-            )
-            return conditions.bad(HEALTHY, "RecordsLost", message)
-        return conditions.good(HEALTHY, "NothingLost", "no record was lost")
+        standing = await self._health.of(pipeline)
+        return Provisioned(pipeline, spec, on_topics, on_schemas, standing, topic, found)
 
     async def _topics(
         self, pipeline: Pipeline, spec: PipelineSpec
@@ -118,7 +111,7 @@ class PipelineStep:
         """
         if pipeline.status.get("topic") != name:
             return
-        offset = (await self._database.standing(name)).offset
+        offset = await self._database.position(name)
         if offset > 0:
             raise RefusedError(
                 "TopicLost",

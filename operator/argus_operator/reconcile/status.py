@@ -8,6 +8,7 @@ from argus_operator import conditions
 from argus_operator.conditions import HEALTHY, READY, SYNCED, Finding
 from argus_operator.models.common import Condition, ConditionStatus
 from argus_operator.ports import Cluster
+from argus_operator.reconcile.health import Standing
 from argus_operator.resources import Pipeline, Tenant
 
 NORMAL: Final = "Normal"
@@ -47,7 +48,7 @@ class StatusWriter:
 
     async def _announce(self, subject: Tenant | Pipeline, merged: Sequence[Condition]) -> None:
         for condition in conditions.changed(subject.conditions, merged):
-            if not _worth_telling(condition):
+            if not _worth_telling(condition, subject.conditions):
                 continue
             type_ = NORMAL if condition.status is ConditionStatus.TRUE else WARNING
             await self._cluster.post_event(subject.raw, type_, condition.reason, condition.message)
@@ -58,20 +59,34 @@ class StatusWriter:
             found = conditions.pending((READY, SYNCED, *dependencies))
             await self.write(subject, found, {})
 
-    async def hold(self, subject: Tenant | Pipeline, reason: str, message: str) -> None:
+    async def hold(
+        self,
+        subject: Tenant | Pipeline,
+        reason: str,
+        message: str,
+        standing: Standing | None = None,
+    ) -> None:
         """Says that the spec is not being applied.
 
-        All else stays as it was, and of the generation that it was found for.
+        All else but a pipeline's standing stays as it was, and of the generation that it was found
+        for.
         """
-        kept = [old for old in subject.conditions if old.type != SYNCED]
-        synced = self._merge(subject, [conditions.bad(SYNCED, reason, message)])
-        await self._put(subject, [*kept, *synced], {})
+        found = [conditions.bad(SYNCED, reason, message)]
+        if standing is not None:
+            found.append(standing.finding)
+        renewed = {condition.type: condition for condition in self._merge(subject, found)}
+        merged = [renewed.pop(old.type, old) for old in subject.conditions]
+        figures = {} if standing is None else standing.figures
+        await self._put(subject, [*merged, *renewed.values()], figures)
 
 
-def _worth_telling(condition: Condition) -> bool:
-    """Readiness either way, and that something was lost."""
+def _worth_telling(condition: Condition, before: Sequence[Condition]) -> bool:
+    """Readiness and health either way; health is not news to a pipeline that never was ill."""
     if condition.type == HEALTHY:
-        return condition.status is ConditionStatus.FALSE
+        ill = {old.type for old in before if old.status is ConditionStatus.FALSE}
+        return condition.status is ConditionStatus.FALSE or (
+            condition.status is ConditionStatus.TRUE and HEALTHY in ill
+        )
     return condition.type == READY and condition.status is not ConditionStatus.UNKNOWN
 
 

@@ -16,5 +16,7 @@ async def running(world: World) -> World:
     world.tenant()
     world.pipeline()
     await world.settle()
+    for _ in range(2):
+        await world.look()
     assert world.ready() == ("True", "Accepting")
     return world

@@ -1,5 +1,6 @@
 """In-memory adapters, held to the contract of the real ones by tests/integration/operator."""
 
+import dataclasses
 import itertools
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +15,13 @@ from argus_contract.registry import TenantDocument
 from argus_operator import documents
 from argus_operator.errors import BusyError, OperatorError, RefusedError, UnavailableError
 from argus_operator.keys import SecretState
+from argus_operator.ledger import Audit, Books, State
 from argus_operator.models.common import FINALIZER, GROUP, VERSION, Meta, Model, Raw
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.models.tenant import TenantSpec
-from argus_operator.schemas import PipelineObserved, PipelineTables, Standing, TenantSchema
+from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
 from argus_operator.topics import Action, Backlog, Configure, Create, Grow, TopicState
 
 NAMESPACE = "shops"
@@ -297,7 +299,13 @@ class FakeSchemas(Failing):
     retained: set[str] = field(default_factory=set)
     retained_tenants: set[TenantId] = field(default_factory=set)
     expired: list[str] = field(default_factory=list)
-    ledger: dict[TopicName, Standing] = field(default_factory=dict)
+    positions: dict[TopicName, int] = field(default_factory=dict)
+    written: dict[str, Any] = field(default_factory=dict)
+    """By uid: fields of a pipeline's books that are not as those of one that is read and empty."""
+    audits: dict[str, Audit] = field(default_factory=dict)
+    asked: list[str | None] = field(default_factory=list)
+    """Whose books were asked for, None for all."""
+    now: datetime = datetime(2026, 5, 1, 12, tzinfo=UTC)
     rows_to_expire: int = 0
 
     async def ensure_tenant(self, tenant: TenantSchema) -> None:
@@ -335,9 +343,37 @@ class FakeSchemas(Failing):
             retained=uid in self.retained,
         )
 
-    async def standing(self, topic: TopicName) -> Standing:
+    async def position(self, topic: TopicName) -> int:
         self._fail()
-        return self.ledger.get(topic, Standing())
+        return self.positions.get(topic, 0)
+
+    async def books(self, uid: str | None = None) -> list[Books]:
+        self._fail()
+        self.asked.append(uid)
+        return [
+            self._books(tables)
+            for tables in self.pipelines.values()
+            if uid in (None, tables.uid) and tables.uid not in self.retained
+        ]
+
+    def _books(self, tables: PipelineTables) -> Books:
+        new = Books(
+            uid=tables.uid,
+            namespace=tables.tenant.namespace,
+            tenant=tables.tenant.name,
+            pipeline=tables.pipeline,
+            topic=tables.topic,
+            at=self.now,
+            state=State.OPEN,
+            sampled_at=self.now,
+        )
+        return dataclasses.replace(new, **self.written.get(tables.uid, {}))
+
+    async def audit(self, books: Books, timeout: float) -> Audit | None:
+        self._fail()
+        if books.uid not in self.pipelines:
+            return None
+        return self.audits.get(books.uid, Audit(self.now, True, "all is there"))
 
     async def retain_pipeline(self, uid: str) -> None:
         self._fail()

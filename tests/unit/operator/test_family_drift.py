@@ -9,7 +9,6 @@ from argus_contract import names
 from argus_operator.keys import SecretState
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
-from argus_operator.schemas import Standing
 from argus_operator.topics import TopicState
 
 from tests.unit.operator.fakes import away
@@ -69,7 +68,7 @@ class TestDrift:
         self, running: World, registry_lost: bool
     ) -> None:
         before = running.document
-        running.database.ledger[running.topic()] = Standing(offset=7)
+        running.database.positions[running.topic()] = 7
         running.kafka.topics.clear()
         if registry_lost:
             running.registry.held.clear()

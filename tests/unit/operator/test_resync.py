@@ -31,6 +31,7 @@ class Watched:
             world.registry,
             world.kafka,
             world.database,
+            world.keeper,
             self.budget,
             self.woken.append,
             SETTINGS,

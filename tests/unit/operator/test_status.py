@@ -2,33 +2,10 @@
 
 from argus_contract import names
 from argus_operator.models.pipeline import PLURAL as PIPELINES
-from argus_operator.schemas import Standing
 from argus_operator.topics import Create
 
 from tests.unit.operator.fakes import away
 from tests.unit.operator.world import SHOP, WEB, World
-
-
-class TestHealth:
-    async def test_a_pipeline_that_lost_nothing_is_healthy(self, running: World) -> None:
-        assert running.cluster.condition(PIPELINES, WEB, "Healthy") == ("True", "NothingLost")
-
-    async def test_lost_records_are_told_and_do_not_stop_it(self, running: World) -> None:
-        running.database.ledger[running.topic()] = Standing(offset=100, lost=3)
-        await running.settle()
-
-        assert running.cluster.condition(PIPELINES, WEB, "Healthy") == ("False", "RecordsLost")
-        assert running.ready(PIPELINES, WEB) == ("True", "Accepting")
-        assert ("Warning", "RecordsLost") in {event[1:3] for event in running.cluster.events}
-
-    async def test_without_the_ledger_it_is_unknown(self, running: World) -> None:
-        running.database.error = away("DatabaseUnavailable")
-        await running.reconcile()
-
-        assert running.cluster.condition(PIPELINES, WEB, "Healthy") == (
-            "Unknown",
-            "DatabaseUnavailable",
-        )
 
 
 class TestEvents:

@@ -10,7 +10,9 @@ from argus_contract.names import TenantId, TopicName
 from argus_contract.registry import TenantDocument
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
+from argus_operator.reconcile.bookkeeping import Bookkeeper
 from argus_operator.reconcile.family import FamilyReconciler, Verdict
+from argus_operator.reconcile.health import Health
 from argus_operator.reconcile.pipelines import PipelineStep
 from argus_operator.reconcile.removal import Removal
 from argus_operator.reconcile.status import StatusWriter
@@ -50,12 +52,15 @@ class World:
 
     def __post_init__(self) -> None:
         budget = DiskBudget(self.disk, 1.0, 1)
+        self.keeper = Bookkeeper(self.database)
+        health = Health(self.keeper)
         self.reconciler = FamilyReconciler(
             self.cluster,
             self.registry,
             self.database,
             KeyStep(self.cluster, self.registry, lambda: self.now),
-            PipelineStep(self.kafka, self.database, budget, 1),
+            PipelineStep(self.kafka, self.database, health, budget, 1),
+            health,
             Removal(self.cluster, self.kafka, self.database, self.counters, budget),
             StatusWriter(self.cluster, lambda: self.now),
             lambda: self.tiers,
@@ -76,6 +81,7 @@ class World:
         """One look, `seconds` after the one before."""
         self.now += timedelta(seconds=seconds)
         self.registry.now += seconds
+        self.database.now = self.now
         return await self.reconciler.reconcile(FAMILY)
 
     async def settle(self) -> None:
@@ -100,6 +106,18 @@ class World:
     def document(self) -> TenantDocument:
         """What pods know of the tenant `shop`."""
         return self.registry.held[self.id]
+
+    def write_ledger(self, name: str = WEB, **fields: Any) -> None:
+        """Sets fields of a pipeline's books."""
+        self.database.written.setdefault(self.uid(PIPELINES, name), {}).update(fields)
+
+    async def look(self) -> None:
+        """What a round of the resync does: the ledger is read, and the family looked at."""
+        self.now += timedelta(seconds=30)
+        self.database.now = self.now
+        self.keeper.recall(await self.cluster.objects(PIPELINES))
+        await self.keeper.refresh()
+        await self.reconcile(seconds=0)
 
     def topic(self, name: str = WEB) -> TopicName:
         """The topic of a pipeline."""

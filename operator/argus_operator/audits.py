@@ -1,0 +1,85 @@
+"""The periodic audit: rows and letters counted, pipeline by pipeline, against the ledger.
+
+One at a time, since a count reads a whole table. What it finds is kept in the pipeline's status, so
+a restart neither forgets it nor begins all over.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from argus_operator import metrics
+from argus_operator.errors import OperatorError
+from argus_operator.ledger import Audit, Books
+from argus_operator.ports import Schemas
+from argus_operator.reconcile.bookkeeping import Bookkeeper
+from argus_operator.resources import Family
+from argus_operator.settings import AuditSettings
+
+logger = logging.getLogger(__name__)
+
+_IDLE_S: Final = 5.0
+_RETRY_S: Final = 900.0
+"""Before a pipeline is tried again whose audit failed: what takes too long now does so soon."""
+
+
+class Auditor:
+    """Audits what is due; `run` is a supervised task."""
+
+    def __init__(
+        self,
+        database: Schemas,
+        keeper: Bookkeeper,
+        wake: Callable[[Family], None],
+        settings: AuditSettings,
+    ) -> None:
+        self._database = database
+        self._keeper = keeper
+        self._wake = wake
+        self._interval = timedelta(seconds=settings.interval)
+        self._timeout = settings.timeout
+        self._failed: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Audits until cancelled."""
+        while True:
+            books = self.due()
+            if books is None:
+                await asyncio.sleep(_IDLE_S)
+            else:
+                await self._audit(books)
+
+    def due(self) -> Books | None:
+        """The pipeline that waits longest for its audit, None where none is due."""
+        for entry in self._keeper.auditable():
+            failed = self._failed.get(entry.books.uid)
+            if failed is not None and time.monotonic() < failed + _RETRY_S:
+                continue
+            if entry.audit is None or entry.books.at - entry.audit.at >= self._interval:
+                return entry.books
+        return None
+
+    async def _audit(self, books: Books) -> None:
+        try:
+            found = await self._database.audit(books, self._timeout)
+        except OperatorError as error:
+            self._failed[books.uid] = time.monotonic()
+            metrics.AUDITS.labels("failed").inc()
+            logger.warning("audit", extra={"pipeline": books.uid, "reason": error.message})
+            return
+        self._failed.pop(books.uid, None)
+        if found is None:
+            self._keeper.forget(books.uid)
+        else:
+            self._tell(books, found)
+
+    def _tell(self, books: Books, found: Audit) -> None:
+        metrics.AUDITS.labels("balanced" if found.balanced else "unbalanced").inc()
+        level = logging.INFO if found.balanced else logging.ERROR
+        name = f"{books.namespace}/{books.pipeline}"
+        logger.log(level, "audit", extra={"pipeline": name, "found": found.message})
+        self._keeper.audited(books.uid, found)
+        self._wake(Family(books.namespace, books.tenant))

@@ -1,0 +1,137 @@
+"""The ledger of all pipelines, read once a round, kept for status, conditions and metrics.
+
+One query for a thousand pipelines; whoever asks in between gets what the last one told. A pipeline
+that is younger than that, or whatever is asked for after a query that failed, is asked for itself.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from argus_operator import ledger, metrics
+from argus_operator.ledger import Audit, Books, Rates, State
+from argus_operator.models.common import Raw
+from argus_operator.models.pipeline import AuditStatus
+from argus_operator.ports import Schemas
+
+_TERMS = ("stored", "duplicate", "dead_lettered", "skipped", "lost", "expired")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one pipeline; `rates` and `audit` are None before the first of each."""
+
+    books: Books
+    rates: Rates | None = None
+    audit: Audit | None = None
+
+
+class Bookkeeper:
+    """Reads the ledger and remembers what it said."""
+
+    def __init__(self, database: Schemas) -> None:
+        self._database = database
+        self._entries: dict[str, Entry] = {}
+        self._recalled: dict[str, Audit | None] = {}
+        self._fresh = False
+
+    async def refresh(self) -> None:
+        """Reads it all; raises OperatorError, and then answers for itself each who asks."""
+        self._fresh = False
+        found = await self._database.books()
+        self._entries = {books.uid: self._entry(books) for books in found}
+        self._fresh = True
+        _show(self._entries.values())
+
+    async def of(self, uid: str) -> Entry | None:
+        """A pipeline's entry, None where PostgreSQL does not know it; raises OperatorError."""
+        held = self._entries.get(uid)
+        if held is not None and self._fresh:
+            return held
+        for books in await self._database.books(uid):
+            self._entries[uid] = self._entry(books)
+            return self._entries[uid]
+        return None
+
+    def _entry(self, books: Books) -> Entry:
+        before = self._entries.get(books.uid)
+        rates = None
+        if before is not None:
+            rates = ledger.rates(before.books, books) or before.rates
+        return Entry(books, rates, self._recalled.get(books.uid))
+
+    def recall(self, pipelines: Iterable[Raw]) -> None:
+        """Takes over from `pipelines`, which are all there are, what an earlier process found."""
+        known = self._recalled
+        self._recalled = {
+            uid: known[uid] if uid in known else _told(raw.get("status") or {})
+            for raw in pipelines
+            for uid in [raw["metadata"]["uid"]]
+        }
+
+    def audited(self, uid: str, found: Audit) -> None:
+        """Notes what an audit found."""
+        held = self._entries.get(uid)
+        if uid in self._recalled and held is not None:
+            self._recalled[uid] = found
+            self._entries[uid] = Entry(held.books, held.rates, found)
+            _show(self._entries.values())
+
+    def forget(self, uid: str) -> None:
+        """Drops a pipeline that PostgreSQL knows no more."""
+        self._entries.pop(uid, None)
+
+    def auditable(self) -> list[Entry]:
+        """Pipelines that an audit may be made of, the longest not audited first."""
+        entries = [entry for uid, entry in self._entries.items() if uid in self._recalled]
+        return sorted(entries, key=lambda entry: 0.0 if entry.audit is None else _age(entry.audit))
+
+
+def _age(audit: Audit) -> float:
+    return audit.at.timestamp()
+
+
+def _told(status: Mapping[str, Any]) -> Audit | None:
+    try:
+        said = AuditStatus.model_validate(status.get("audit"))
+    except ValidationError:  # somebody wrote it by hand: there was no audit
+        return None
+    return Audit(said.checked_at, said.balanced, said.message)
+
+
+def _show(entries: Iterable[Entry]) -> None:
+    """Sets the metrics, and takes those of pipelines away that are no more."""
+    gauges = (
+        metrics.LEDGER_RECORDS,
+        metrics.LEDGER_LOG_END,
+        metrics.LEDGER_IN_FLIGHT,
+        metrics.LEDGER_OLDEST_UNREAD,
+        metrics.LEDGER_BALANCED,
+        metrics.AUDIT_BALANCED,
+        metrics.DEAD_LETTERS,
+        metrics.PIPELINE_STATE,
+    )
+    for gauge in gauges:
+        gauge.clear()
+    for entry in entries:
+        _show_one(entry)
+
+
+def _show_one(entry: Entry) -> None:
+    books = entry.books
+    whose = (books.namespace, books.tenant, books.pipeline)
+    for term in _TERMS:
+        metrics.LEDGER_RECORDS.labels(*whose, term).set(getattr(books, term))
+    metrics.LEDGER_LOG_END.labels(*whose).set(books.records)
+    metrics.LEDGER_IN_FLIGHT.labels(*whose).set(books.in_flight)
+    metrics.LEDGER_OLDEST_UNREAD.labels(*whose).set(books.oldest_unread)
+    metrics.LEDGER_BALANCED.labels(*whose).set(books.balanced)
+    for code, count in (books.by_reason or {}).items():
+        metrics.DEAD_LETTERS.labels(*whose, code).set(count)
+    for state in State:
+        metrics.PIPELINE_STATE.labels(*whose, state).set(state is books.state)
+    if entry.audit is not None:
+        metrics.AUDIT_BALANCED.labels(*whose).set(entry.audit.balanced)
+    metrics.LEDGER_READ.set(books.at.timestamp())

@@ -1,0 +1,117 @@
+"""How a pipeline fares: whether what it accepted is stored, and the figures of its status.
+
+Ready says whether events are accepted, Healthy whether they are stored. The two meet in a stopped
+partition: ingest refuses a log that ends before what was read of it, so such a pipeline is neither.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from argus_operator import conditions, ledger
+from argus_operator.conditions import HEALTHY, Finding
+from argus_operator.errors import OperatorError
+from argus_operator.ledger import Audit, Books, Rates, Reason
+from argus_operator.models import pipeline as models
+from argus_operator.models import units
+from argus_operator.models.common import ConditionStatus, Model
+from argus_operator.reconcile.attempt import attempt
+from argus_operator.reconcile.bookkeeping import Bookkeeper, Entry
+from argus_operator.resources import Pipeline
+
+_GRACE: Final = timedelta(minutes=1)
+"""That a new pipeline, or a release that just starts, is given before silence is a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the ledger means for one pipeline's status; `figures` holds what is certain now."""
+
+    finding: Finding
+    figures: Mapping[str, Any]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its events are refused because a partition cannot be read any more."""
+        return self.finding.reason == Reason.PARTITION_STOPPED
+
+
+class Health:
+    """Judges pipelines by the ledger."""
+
+    def __init__(self, keeper: Bookkeeper) -> None:
+        self._keeper = keeper
+        self._began: datetime | None = None
+
+    async def of(self, pipeline: Pipeline) -> Standing:
+        """A pipeline's standing; Unknown where the ledger cannot be read."""
+        entry = await attempt(self._keeper.of(pipeline.meta.uid))
+        if isinstance(entry, OperatorError):
+            return Standing(_unknown(entry.reason, entry.message), {})
+        if entry is None:
+            return Standing(_unknown("NotThereYet", "it has no ledger yet"), {})
+        return Standing(self._judge(entry, pipeline.meta.creation_timestamp), _figures(entry))
+
+    def _judge(self, entry: Entry, born: datetime) -> Finding:
+        books = entry.books
+        found = ledger.troubles(books, entry.audit)
+        if books.state is None and self._had_time(books.at, born):
+            found.insert(0, ledger.silence(books))
+        if found:
+            message = "; besides, ".join(trouble.message for trouble in found)
+            return conditions.bad(HEALTHY, found[0].reason, message)
+        if books.state is None:
+            return _unknown("NotReadYet", "the stream has still to report on its partitions")
+        return conditions.good(HEALTHY, "AsExpected", "what is accepted is stored")
+
+    def _had_time(self, now: datetime, born: datetime) -> bool:
+        """Whether the stream could have reported: it may have been away as long as we were."""
+        self._began = self._began or now
+        return now - max(born, self._began) > _GRACE
+
+
+def _unknown(reason: str, message: str) -> Finding:
+    return Finding(HEALTHY, ConditionStatus.UNKNOWN, reason, message)
+
+
+def _figures(entry: Entry) -> dict[str, Any]:
+    """The status's figures; a time that there is none of is null, which removes the field."""
+    books = entry.books
+    figures: dict[str, Any] = {
+        "lag": max(books.in_flight, 0),
+        "lastEventAt": _instant(books.last_event_at),
+        "oldestUnreadAt": _instant(books.oldest_unread_at),
+        "deadLetters": _dump(_letters(books)),
+    }
+    if entry.rates is not None:
+        figures["rates"] = _dump(_rates(entry.rates))
+    if entry.audit is not None:
+        figures["audit"] = _dump(_audit(entry.audit))
+    return figures
+
+
+def _letters(books: Books) -> models.DeadLetters:
+    reasons = tuple(
+        models.ReasonCount(reason=reason, count=count)
+        for reason, count in sorted((books.by_reason or {}).items())
+    )
+    return models.DeadLetters(total=books.dead_lettered, reasons=reasons)
+
+
+def _rates(rates: Rates) -> models.Rates:
+    return models.Rates(stored_per_second=rates.stored, dead_letters_per_second=rates.dead_lettered)
+
+
+def _audit(audit: Audit) -> models.AuditStatus:
+    return models.AuditStatus(
+        checked_at=audit.at.replace(microsecond=0), balanced=audit.balanced, message=audit.message
+    )
+
+
+def _instant(moment: datetime | None) -> str | None:
+    return None if moment is None else units.instant(moment)
+
+
+def _dump(model: Model) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True)
