@@ -103,6 +103,7 @@ tool_directory() {
     helm) echo "$CACHE/tools/helm-$HELM_VERSION" ;;
     kubectl) echo "$CACHE/tools/kubectl-$KUBERNETES_VERSION" ;;
     helm-unittest) echo "$CACHE/tools/helm-unittest-$(content_key "" "$modules/helm-unittest")" ;;
+    promtool) echo "$CACHE/tools/promtool-$(content_key "" "$modules/promtool")" ;;
     kubectl-validate) echo "$CACHE/tools/kubectl-validate-$KUBECTL_VALIDATE_VERSION" ;;
     node)
       echo "$CACHE/tools/node-$KUBERNETES_VERSION-$(content_key "$COREDNS_VERSION $LOCAL_PATH_PROVISIONER_VERSION" \
@@ -113,7 +114,7 @@ tool_directory() {
 }
 
 CALLER_PATH=$PATH
-for tool in kind helm kubectl helm-unittest kubectl-validate; do
+for tool in kind helm kubectl helm-unittest kubectl-validate promtool; do
   PATH=$(tool_directory "$tool"):$PATH
 done
 export PATH
@@ -126,6 +127,9 @@ ARGUS_POSTGRES_PORT=${ARGUS_POSTGRES_PORT:-$((above + 5432))}
 ARGUS_REDIS_PORT=${ARGUS_REDIS_PORT:-$((above + 6379))}
 ARGUS_KAFKA_PORT=${ARGUS_KAFKA_PORT:-$((above + 9094))}
 NODE=$CLUSTER-control-plane
+# The tests' cluster has its engines' data on small disks that the tests may fill: tmpfs, so that nothing else fills up.
+TEST_CLUSTER=argus-test
+TEST_DISKS=/var/argus-disks
 # The tenant and the pipeline of examples/demo.yaml.
 DEMO_NAMESPACE=argus-demo
 DEMO_TENANT=shop

@@ -30,7 +30,7 @@ unit() { "$bin/pytest" -q tests/unit; }
 
 chart() {
   hack/docker.sh # tools.sh asks it whether images, and so tools, come from outside
-  hack/tools.sh helm kubectl helm-unittest kubectl-validate
+  hack/tools.sh helm kubectl helm-unittest kubectl-validate promtool
   "$bin/pytest" -q tests/chart
 }
 
