@@ -10,12 +10,43 @@ readonly FINISHED=/kind/argus-finished # in the node: `kind create` ran to its e
 
 node_state() { docker ps -a --filter "name=^$NODE\$" --format '{{.State}}'; }
 
+# The tests' disks: a file system each, in the node's memory, and the volumes that the chart's claims are bound to.
+test_disks() {
+  local engine
+  for engine in kafka postgres; do
+    docker exec "$NODE" mkdir -p "$TEST_DISKS/$engine"
+    docker exec "$NODE" mount -t tmpfs -o size=8g "argus-$engine" "$TEST_DISKS/$engine"
+    kubectl apply -f - >/dev/null <<YAML
+apiVersion: v1
+kind: PersistentVolume
+metadata:
+  name: argus-test-$engine
+spec:
+  storageClassName: argus-test
+  capacity: {storage: 8Gi}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Retain
+  claimRef: {namespace: argus, name: data-argus-$engine-0}
+  local: {path: $TEST_DISKS/$engine}
+  nodeAffinity:
+    required:
+      nodeSelectorTerms:
+        - matchExpressions:
+            - {key: kubernetes.io/hostname, operator: In, values: [$NODE]}
+YAML
+  done
+}
+
+# A node that was stopped has lost them, with all that was on them.
+has_test_disks() { [[ $(docker exec "$NODE" findmnt -rno TARGET -t tmpfs | grep -c "^$TEST_DISKS/") == 2 ]]; }
+
 answers() { kubectl get --raw /readyz; }
 ready() { kubectl wait --for=condition=Ready "node/$NODE" --timeout=1s; }
 
 # Whether the cluster is whole and serves, given a little time. A started node has old leases and pods to settle.
 healthy() {
   docker exec "$NODE" test -e "$FINISHED" \
+    && { [[ $CLUSTER != "$TEST_CLUSTER" ]] || has_test_disks; } \
     && kind export kubeconfig --name "$CLUSTER" --kubeconfig "$KUBECONFIG" \
     && wait_for "$1" answers \
     && wait_for "$1" ready
@@ -36,6 +67,7 @@ create() {
   image=$("$ROOT/hack/images.sh" --print node)
   say "creating the cluster $CLUSTER (about 30 s)"
   config | kind create cluster --image "$image" --config - --kubeconfig "$KUBECONFIG" --wait 180s --quiet
+  if [[ $CLUSTER == "$TEST_CLUSTER" ]]; then test_disks; fi
   docker exec "$NODE" touch "$FINISHED"
 }
 

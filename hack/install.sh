@@ -53,6 +53,7 @@ arguments=(--set "engines.kafka.external.port=$ARGUS_KAFKA_PORT")
 for index in "${!values[@]}"; do
   arguments+=(--set "${values[index]}=${images[index]}")
 done
+[[ $CLUSTER != "$TEST_CLUSTER" ]] || arguments+=(--values "$ROOT/hack/test-values.yaml")
 namespace
 forget_interrupted
 say "installing the release (about 60 s from nothing)"

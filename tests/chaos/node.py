@@ -15,7 +15,10 @@ _NAME: Final = CONTEXT.removeprefix("kind-") + "-control-plane"
 _TIMEOUT_S: Final = 30.0
 _RULE: Final = "argus-chaos"
 """The comment of every firewall rule of ours."""
-FILLER: Final = "argus-chaos-filler"
+_DISKS: Final = "/var/argus-disks"
+DISK_BYTES: Final = 8 * 1024**3
+"""Size of the disks that hack/cluster.sh makes."""
+_FILL_TRIES: Final = 20
 
 
 class NodeError(AssertionError):
@@ -131,30 +134,49 @@ class Disk:
 
     path: str
 
-    async def size(self) -> int:
-        """Bytes of the file system; raises NodeError where it is not a tmpfs of its own."""
-        found = (await inside("findmnt", "-bno", "FSTYPE,SIZE", "--mountpoint", self.path)).split()
-        if found[:1] != ["tmpfs"]:
-            raise NodeError(f"{self.path} is no tmpfs: filling it would fill the host's disk")
-        return int(found[1])
+    async def _space(self) -> tuple[int, int]:
+        """Bytes of the file system, and how many are free; raises NodeError where it is no tmpfs.
+
+        Filling anything else would fill the host's disk.
+        """
+        columns = ("findmnt", "-rbno", "FSTYPE,SIZE,AVAIL", "--mountpoint", self.path)
+        kind, size, free = (await inside(*columns)).split()
+        if kind != "tmpfs":
+            raise NodeError(f"{self.path} is no tmpfs but {kind}")
+        return int(size), int(free)
+
+    async def full(self) -> bool:
+        """Whether no byte is free."""
+        return (await self._space())[1] == 0
 
     async def fill(self) -> None:
-        """Leaves no byte free."""
-        await self.size()
-        script = (
-            f"cat /dev/zero >{self.path}/{FILLER} 2>/dev/null || true; "
-            f"test $(df --output=avail {self.path} | tail -n 1) -eq 0"
-        )
-        await shell(script)
+        """Leaves no byte free, by making the file system as small as what is on it."""
+        for _ in range(_FILL_TRIES):
+            size, free = await self._space()
+            try:
+                await self._resize(size - free)
+            except NodeError:  # it has grown since it was looked at
+                continue
+            if await self.full():
+                return
+        raise NodeError(f"{self.path} could not be filled")
 
     async def free(self) -> None:
-        """Gives back what was taken."""
-        await shell(f"rm -f {self.path}/{FILLER}")
+        """Gives it its whole size again."""
+        await self._space()
+        await self._resize(DISK_BYTES)
+
+    async def _resize(self, size: int) -> None:
+        await inside("mount", "-o", f"remount,size={size}", self.path)
 
 
-async def mend(disks: list[Disk]) -> None:
+DISKS: Final = {engine: Disk(f"{_DISKS}/{engine}") for engine in ("kafka", "postgres")}
+"""Those of the test cluster's engines."""
+
+
+async def mend() -> None:
     """Undoes whatever an interrupted run may have left."""
-    for disk in disks:
+    for disk in DISKS.values():
         await disk.free()
     await shell(
         "iptables -w -S FORWARD | sed -n 's/^-A \\(.*argus-chaos.*\\)/\\1/p' "

@@ -23,6 +23,7 @@ from argus_contract.names import dead_letter_topic
 from tests.chaos.load import Flow, Load
 from tests.chaos.tenants import PIPELINE, TENANT, Tenant
 from tests.chaos.traffic import readable, written_ids
+from tests.e2e.books import database_url
 
 SETTLED_S: Final = 180.0
 LIVE_S: Final = 60.0
@@ -54,11 +55,11 @@ async def verify(load: Load, settings: Settings) -> Report:
     """Waits until the logs are read to their ends, and judges every tenant of the load."""
     report = Report()
     async with (
-        database.reading(settings.require_database_url()) as held,
+        database.reading(database_url(settings)) as held,
         log.reading(settings.require_kafka()) as letters,
         live.reading(settings.require_redis()) as counters,
     ):
-        reader = await asyncpg.connect(settings.require_database_url(), timeout=10)
+        reader = await asyncpg.connect(database_url(settings), timeout=10)
         try:
             for flow in load.flows:
                 found = await gather(flow.tenant, held, letters, counters, reader)

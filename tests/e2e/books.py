@@ -5,10 +5,17 @@ from argus_cli.audit import Books
 from argus_cli.database import Database
 from argus_cli.ledger import Verdict, judge
 from argus_cli.log import Log
+from argus_cli.settings import Settings
 
 from tests.e2e.tenants import TENANT, Tenant
 
 SETTLED_S = 60
+
+
+def database_url(settings: Settings) -> str:
+    """Where the books are in SQL, as `make env` says it."""
+    assert settings.database_url is not None
+    return settings.database_url.get_secret_value()
 
 
 async def settled(database: Database, log: Log, tenant: Tenant) -> Books:

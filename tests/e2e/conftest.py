@@ -18,6 +18,7 @@ from argus_cli.log import Log
 from argus_cli.settings import Settings
 
 from tests.e2e import tenants
+from tests.e2e.books import database_url
 from tests.e2e.kubectl import NAMESPACE, get, kubectl
 from tests.e2e.tenants import Tenant
 
@@ -89,7 +90,7 @@ def tenant(make_tenant: MakeTenant) -> Tenant:
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
     """The books in SQL, as `argus ledger` reads them."""
-    async with sql.reading(settings.require_database_url()) as reading:
+    async with sql.reading(database_url(settings)) as reading:
         yield reading
 
 
@@ -110,7 +111,7 @@ async def live(settings: Settings) -> AsyncIterator[Live]:
 @pytest.fixture
 async def reader(settings: Settings) -> AsyncIterator[Connection]:
     """A connection as the read-only role that people are given."""
-    connection = await asyncpg.connect(settings.require_database_url(), timeout=10)
+    connection = await asyncpg.connect(database_url(settings), timeout=10)
     yield connection
     await connection.close()
 
@@ -121,7 +122,7 @@ async def superuser(settings: Settings) -> AsyncIterator[Connection]:
     data = get("secret", "argus-engines", "-n", NAMESPACE)["data"]
     password = tenants.decoded(data["postgres-password"])
     connection = await asyncpg.connect(
-        settings.require_database_url(), user="argus", password=password, timeout=10
+        database_url(settings), user="argus", password=password, timeout=10
     )
     yield connection
     await connection.close()

@@ -1,0 +1,103 @@
+"""All kinds of faults, and the sequence of them that a seed gives."""
+
+import asyncio
+import random
+from typing import Final
+
+import asyncpg
+
+from tests.chaos.engine_faults import (
+    CutKafka,
+    CutPostgres,
+    CutRedis,
+    Flush,
+    FullDiskKafka,
+    FullDiskPostgres,
+    Restart,
+)
+from tests.chaos.fault import BITES_S, LOOK_S, Fault, NoBiteError, World
+from tests.chaos.load import Flow
+from tests.chaos.process_faults import (
+    FreezeStream,
+    KillIngest,
+    KillKafka,
+    KillOperator,
+    KillPostgres,
+    KillRedis,
+    KillStream,
+    Roll,
+    Scale,
+)
+from tests.e2e.books import database_url
+
+__all__ = ["KINDS", "Fault", "NoBiteError", "World", "draw"]
+
+
+class Skew(Fault):
+    """The clients of one tenant are off by hours, or years: ids and timestamps of theirs too."""
+
+    kind = "client clocks"
+
+    def __init__(self, rng: random.Random) -> None:
+        self._seconds = rng.choice(_SKEWS)
+        self._which = rng.random()
+        self.hold = rng.uniform(4, 8)
+        self._since = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} off by {self._seconds / 3600:+.1f} h"
+
+    async def inject(self, world: World) -> None:
+        self._flow(world).shape.skew = self._seconds
+
+    def _flow(self, world: World) -> Flow:
+        flows = world.load.flows
+        return flows[int(self._which * len(flows))]
+
+    async def lift(self, world: World) -> None:
+        self._flow(world).shape.skew = 0.0
+
+    async def proof(self, world: World) -> str:
+        tenant = self._flow(world).tenant
+        reader = await asyncpg.connect(database_url(world.settings), timeout=10)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + BITES_S
+        try:
+            while loop.time() < deadline:
+                rows = await reader.fetchval(
+                    f"select count(*) from {tenant.rows}"
+                    " where abs(extract(epoch from time - received_at) - $1) < 60",
+                    self._seconds,
+                )
+                letters = await reader.fetchval(
+                    "select count(*) from argus.dead_letters"
+                    " where topic = $1 and code in ('too_new', 'too_old')",
+                    tenant.topic,
+                )
+                if rows or letters:
+                    return f"{rows} rows, {letters} letters with such a time"
+                await asyncio.sleep(LOOK_S)
+        finally:
+            await reader.close()
+        raise NoBiteError("no event of such a time arrived")
+
+
+_SKEWS: Final = (-30 * 3600.0, -3600.0, 3000.0, 3 * 3600.0, 9000 * 3600.0)
+
+KINDS: Final[tuple[type[Fault], ...]] = (
+    *(KillIngest, KillStream, KillOperator, KillKafka, KillRedis, KillPostgres),
+    *(FreezeStream, CutKafka, CutRedis, CutPostgres, Restart),
+    *(FullDiskKafka, FullDiskPostgres, Roll, Scale, Flush, Skew),
+)
+
+
+def draw(seed: int, count: int) -> list[Fault]:
+    """A sequence of faults: every kind once before any comes again, in random order. Pure."""
+    rng = random.Random(seed)
+    drawn: list[Fault] = []
+    while len(drawn) < count:
+        deck = list(KINDS)
+        rng.shuffle(deck)
+        drawn += [kind(rng) for kind in deck[: count - len(drawn)]]
+    return drawn
