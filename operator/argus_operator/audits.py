@@ -64,7 +64,7 @@ class Auditor:
 
     async def _audit(self, books: Books) -> None:
         try:
-            found = await self._database.audit(books, self._timeout)
+            found = await self._database.audit(books.uid, self._timeout)
         except OperatorError as error:
             self._failed[books.uid] = time.monotonic()
             metrics.AUDITS.labels("failed").inc()

@@ -35,9 +35,7 @@ SELECT coalesce(max(next_offset), 0) AS highest FROM argus.offsets WHERE topic =
 _BOOKS: Final = """
 SELECT *, now() AS at FROM argus.pipeline_ledger WHERE $1::text IS NULL OR pipeline_uid = $1
 """
-_AUDIT: Final = """
-SELECT *, now() AS at FROM argus.audit WHERE namespace = $1 AND tenant = $2 AND pipeline = $3
-"""
+_AUDIT: Final = "SELECT *, now() AS at FROM argus.audit WHERE pipeline_uid = $1"
 _AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -151,7 +149,7 @@ class Database:
             rows = await connection.fetch(_BOOKS, uid, timeout=self._timeout)
         return [_books(row) for row in rows]
 
-    async def audit(self, books: Books, timeout: float) -> Audit | None:
+    async def audit(self, uid: str, timeout: float) -> Audit | None:
         """Counts a pipeline's rows and letters; None where the pipeline is no more.
 
         The server itself gives up after `timeout` seconds, so no count outlives its asker.
@@ -161,8 +159,7 @@ class Database:
             connection.transaction(readonly=True),
         ):
             await connection.execute(f"SET LOCAL statement_timeout = {round(timeout * 1000)}")
-            whose = (books.namespace, books.tenant, books.pipeline)
-            row = await connection.fetchrow(_AUDIT, *whose, timeout=timeout + self._timeout)
+            row = await connection.fetchrow(_AUDIT, uid, timeout=timeout + self._timeout)
         return None if row is None else ledger.audit(row["at"], dict(row))
 
     async def retain_pipeline(self, uid: str) -> None:

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -12,6 +12,7 @@ import pytest_asyncio
 from argus_operator import schemas
 from argus_operator.adapters.postgres import Database
 from argus_operator.errors import BusyError, RefusedError, UnavailableError
+from argus_operator.ledger import State
 from argus_operator.models.common import Meta
 from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.ports import Schemas
@@ -60,6 +61,16 @@ async def opened(database: str) -> AsyncIterator[Database]:
         yield made
     finally:
         await made.close()
+
+
+@asynccontextmanager
+async def sql(database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the test's own."""
+    connection = await asyncpg.connect(database)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 class TestSchemas:
@@ -136,27 +147,101 @@ class TestSchemas:
 
     @BOTH
     async def test_of_a_new_topic_nothing_was_read(self, database_port: Schemas) -> None:
-        assert await database_port.standing(unused()) == schemas.Standing()
+        assert await database_port.position(unused()) == 0
+
+    @BOTH
+    async def test_a_pipeline_has_books_from_the_first_moment_until_it_is_retained(
+        self, database_port: Schemas
+    ) -> None:
+        tenant = schemas.tenant_schema(tenant_meta())
+        wanted = tables(tenant)
+        await database_port.ensure_tenant(tenant)
+        await database_port.ensure_pipeline(wanted)
+        (books,) = await database_port.books(wanted.uid)
+
+        assert (books.namespace, books.tenant, books.pipeline) == ("n", "shop", "web-app")
+        assert (books.records, books.stored, books.in_flight, books.lost) == (0, 0, 0, 0)
+        assert books.topic == wanted.topic
+        assert books.balanced
+        assert wanted.uid in {found.uid for found in await database_port.books()}
+
+        await database_port.retain_pipeline(wanted.uid)
+        assert await database_port.books(wanted.uid) == []
+
+    @BOTH
+    async def test_an_audit_of_what_nothing_was_sent_to_is_balanced(
+        self, database_port: Schemas
+    ) -> None:
+        tenant = schemas.tenant_schema(tenant_meta())
+        wanted = tables(tenant)
+        await database_port.ensure_tenant(tenant)
+        await database_port.ensure_pipeline(wanted)
+        found = await database_port.audit(wanted.uid, 10)
+        await database_port.drop_pipeline(wanted.uid)
+
+        assert found is not None
+        assert found.balanced
+        assert await database_port.audit(wanted.uid, 10) is None
 
 
-async def test_the_ledger_tells_up_to_where_a_topic_was_read_and_what_was_lost(
-    database: str,
-) -> None:
+async def test_the_ledger_is_read_as_the_stream_wrote_it(database: str) -> None:
     tenant = schemas.tenant_schema(tenant_meta())
     wanted = tables(tenant)
-    connection = await asyncpg.connect(database)
-    async with opened(database) as made:
+    async with sql(database) as connection, opened(database) as made:
         await made.ensure_tenant(tenant)
         await made.ensure_pipeline(wanted)
-        for partition, offset in enumerate((3, 7)):
+        for partition, offset in ((0, 3), (1, 7), (0, 5)):
             await connection.execute(
                 "SELECT argus.open_partition($1, $2, $3)", wanted.topic, partition, offset
             )
+        await connection.execute(
+            "SELECT argus.sample($1, '{0,1}', '{9,7}', $2)",
+            [wanted.topic] * 2,
+            [NOW - timedelta(minutes=1), None],
+        )
+        await connection.execute(
+            "SELECT argus.report_states($1, '{0,1}', '{open,guarded}', '{NULL,why}')",
+            [wanted.topic] * 2,
+        )
+        (books,) = await made.books(wanted.uid)
 
-        assert await made.standing(wanted.topic) == schemas.Standing(offset=7, lost=0)
-        await connection.execute("SELECT argus.open_partition($1, 0, 5)", wanted.topic)
-        assert await made.standing(wanted.topic) == schemas.Standing(offset=7, lost=2)
-    await connection.close()
+        assert await made.position(wanted.topic) == 7
+        assert (books.log_start, books.log_end, books.records) == (10, 16, 6)
+        assert (books.lost, books.in_flight, books.stored) == (2, 4, 0)
+        assert books.oldest_unread_at == NOW - timedelta(minutes=1)
+        assert books.sampled_at is not None
+        assert (books.state, books.reason) == (State.GUARDED, "why")
+        assert (books.balanced, books.by_reason) == (False, {})
+
+
+async def test_an_audit_counts_what_is_really_there(database: str) -> None:
+    tenant = schemas.tenant_schema(tenant_meta())
+    wanted = tables(tenant)
+    async with sql(database) as connection, opened(database) as made:
+        await made.ensure_tenant(tenant)
+        await made.ensure_pipeline(wanted)
+        await connection.execute(
+            f"INSERT INTO {tenant.schema}.{wanted.table} (time, id, received_at, source_offset,"
+            " source_partition, event) VALUES (now(), gen_random_uuid(), now(), 0, 0, 'click')"
+        )
+        found = await made.audit(wanted.uid, 10)
+
+        assert found is not None
+        assert not found.balanced
+        assert "rows 1" in found.message
+
+
+async def test_an_audit_ends_in_time_and_its_statement_too(database: str) -> None:
+    tenant = schemas.tenant_schema(tenant_meta())
+    wanted = tables(tenant)
+    async with sql(database) as connection, opened(database) as made:
+        await made.ensure_tenant(tenant)
+        await made.ensure_pipeline(wanted)
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {tenant.schema}.{wanted.table}")
+            with pytest.raises(UnavailableError, match="statement timeout"):
+                await made.audit(wanted.uid, 0.2)
+        assert await made.audit(wanted.uid, 10) is not None
 
 
 async def test_a_database_that_is_not_migrated_is_unavailable_and_says_why(database: str) -> None:

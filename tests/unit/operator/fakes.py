@@ -369,11 +369,11 @@ class FakeSchemas(Failing):
         )
         return dataclasses.replace(new, **self.written.get(tables.uid, {}))
 
-    async def audit(self, books: Books, timeout: float) -> Audit | None:
+    async def audit(self, uid: str, timeout: float) -> Audit | None:
         self._fail()
-        if books.uid not in self.pipelines:
+        if uid not in self.pipelines:
             return None
-        return self.audits.get(books.uid, Audit(self.now, True, "all is there"))
+        return self.audits.get(uid, Audit(self.now, True, "all is there"))
 
     async def retain_pipeline(self, uid: str) -> None:
         self._fail()
