@@ -134,10 +134,12 @@ $$;
 
 -- Invariant: the pipeline's row says what was asked for, and its three tables exist accordingly.
 -- Raises AR404 without the tenant, AR409 where name or topic belong to another pipeline, or this
--- one was retained.
+-- one was retained. dead_letter_retention is how long Kafka keeps dead letters; null leaves it as
+-- it is.
 CREATE OR REPLACE FUNCTION argus.ensure_pipeline(
     tenant_id text, pipeline_uid text, pipeline text, topic text, dead_letter_topic text,
-    partitions integer, chunk_interval interval, retention interval, dedupe_window interval
+    partitions integer, chunk_interval interval, retention interval, dedupe_window interval,
+    dead_letter_retention interval DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -180,6 +182,10 @@ BEGIN
             MESSAGE = format('pipeline %s of %s is held by another uid than %s, or was retained',
                              ensure_pipeline.pipeline, tenant.tenant_id, ensure_pipeline.pipeline_uid);
     END IF;
+
+    UPDATE argus.pipelines p SET dead_letter_retention = ensure_pipeline.dead_letter_retention
+    WHERE p.pipeline_uid = ensure_pipeline.pipeline_uid
+      AND p.dead_letter_retention <> ensure_pipeline.dead_letter_retention;
 
     reader := argus.read_only_role(tenant.schema_name);
     PERFORM argus.ensure_events(
@@ -290,6 +296,7 @@ BEGIN
     END LOOP;
     DELETE FROM argus.outbox o WHERE o.topic = before.topic;
     DELETE FROM argus.dead_letters d WHERE d.topic = before.topic;
+    DELETE FROM argus.replays r WHERE r.topic = before.topic;
     DELETE FROM argus.offsets o WHERE o.topic = before.topic;
     DELETE FROM argus.pipelines p WHERE p.pipeline_uid = drop_pipeline.pipeline_uid;
 END

@@ -26,7 +26,7 @@ BEGIN
     END IF;
     PERFORM argus.settle(ARRAY[
         ROW(1, open_partition.topic, open_partition.partition, standing, log_start,
-            0, 0, 0, 0, log_start - standing, '{}')::argus.slice_terms
+            0, 0, 0, 0, log_start - standing, '{}', NULL)::argus.slice_terms
     ]);
     RETURN log_start;
 END
@@ -49,6 +49,87 @@ AS $$
     UPDATE argus.offsets o SET log_end = held.log_end
     FROM held
     WHERE o.topic = held.topic AND o.partition = held.partition
+$$;
+
+-- Invariant: log_end is what Kafka said last, but never before next_offset: a sample may be older
+-- than the batch that was stored meanwhile. oldest[i] is when the partition's first unread record
+-- was received, null where the caller cannot know: then what is known stays as long as the
+-- partition stands there, and after that the first sample that saw the record says when. Where
+-- nothing else changed a row is written each five seconds. Other partitions are ignored, and so
+-- is an end that is null: an unknown lag is not none.
+CREATE OR REPLACE FUNCTION argus.sample(
+    topics text[], partitions integer[], ends bigint[], oldest timestamptz[]
+) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH seen AS (
+        SELECT o.topic, o.partition, o.next_offset, o.sampled_at, o.oldest_unread_at AS known,
+               o.log_end AS before, greatest(s.log_end, o.next_offset) AS log_end,
+               CASE WHEN s.log_end <= o.next_offset THEN NULL
+                    WHEN s.oldest IS NULL AND o.oldest_unread_offset = o.next_offset
+                    THEN o.oldest_unread_at
+                    ELSE coalesce(s.oldest, now())
+               END AS oldest
+        FROM argus.offsets o
+        JOIN unnest(topics, partitions, ends, oldest) AS s (topic, partition, log_end, oldest)
+            USING (topic, partition)
+        WHERE s.log_end IS NOT NULL
+        ORDER BY o.topic, o.partition
+        FOR NO KEY UPDATE OF o
+    )
+    UPDATE argus.offsets o SET
+        log_end = seen.log_end, sampled_at = now(),
+        oldest_unread_at = seen.oldest,
+        oldest_unread_offset = CASE WHEN seen.oldest IS NOT NULL THEN seen.next_offset END
+    FROM seen
+    WHERE o.topic = seen.topic AND o.partition = seen.partition
+      AND ((seen.log_end, seen.oldest) IS DISTINCT FROM (seen.before, seen.known)
+           OR (seen.sampled_at > now() - interval '5 seconds') IS NOT TRUE)
+$$;
+
+-- Invariant: each of these partitions is in the state that the caller, which reads it, says:
+-- open, paused (the store does not take its rows), guarded (it would refuse most of them) or
+-- stopped (it cannot be read); reason says why in words. Raises AR002 for any other state;
+-- partitions that were never opened are ignored.
+CREATE OR REPLACE FUNCTION argus.report_states(
+    topics text[], partitions integer[], states text[], reasons text[]
+) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF (states <@ ARRAY['open', 'paused', 'guarded', 'stopped']
+        AND cardinality(states) = cardinality(topics)) IS NOT TRUE THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'AR002',
+            MESSAGE = format('states must be open, paused, guarded or stopped, one for each'
+                             ' partition, not %s', coalesce(states::text, 'null'));
+    END IF;
+    INSERT INTO argus.partition_states AS p (topic, partition, state, reason)
+    SELECT DISTINCT ON (o.topic, o.partition) o.topic, o.partition, s.state, s.reason
+    FROM unnest(topics, partitions, states, reasons) AS s (topic, partition, state, reason)
+    JOIN argus.offsets o USING (topic, partition)
+    ORDER BY o.topic, o.partition
+    ON CONFLICT (topic, partition) DO UPDATE SET
+        state = excluded.state, reason = excluded.reason, reported_at = excluded.reported_at,
+        since = CASE WHEN p.state = excluded.state THEN p.since ELSE excluded.since END;
+END
+$$;
+
+-- Of these letters, given by root and attempt, the roots that need no further one: their attempt,
+-- or a later one, was dead-lettered already, or their event was stored.
+CREATE OR REPLACE FUNCTION argus.settled_replays(
+    roots text[], attempts integer[]
+) RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.root
+    FROM argus.replays r
+    WHERE r.root = ANY (roots)
+      AND (r.outcome <> 'dead_lettered'
+           OR r.attempt >= ALL (
+               SELECT asked.attempt FROM unnest(roots, attempts) AS asked (root, attempt)
+               WHERE asked.root = r.root
+           ))
 $$;
 
 -- Ids that need no (second) dead letter: dead-lettered within the pipeline's dedupe window, or

@@ -168,7 +168,7 @@ $$;
 -- no value that fits a row may stop the batch.
 CREATE OR REPLACE FUNCTION argus.insert_rows(
     schema_name text, relation text, slices integer[], partitions integer[], refused text[]
-) RETURNS TABLE (slice integer, stored bigint, deltas jsonb)
+) RETURNS TABLE (slice integer, stored bigint, deltas jsonb, last_event_at timestamptz)
 LANGUAGE plpgsql
 AS $$
 BEGIN
@@ -204,17 +204,17 @@ BEGIN
                 max = greatest(r.max, excluded.max)
         ), by_event AS (
             SELECT source_partition, date_bin('1 second', received_at, 'epoch') AS second, event,
-                   count(*) AS n
+                   count(*) AS n, max(received_at) AS latest
             FROM inserted
             GROUP BY 1, 2, 3
         ), by_second AS (
             SELECT source_partition, second, sum(n)::bigint AS n,
-                   jsonb_object_agg(event, n) AS events
+                   jsonb_object_agg(event, n) AS events, max(latest) AS latest
             FROM by_event
             GROUP BY 1, 2
         )
         SELECT min(s.slice)::integer, sum(b.n)::bigint,
-               jsonb_object_agg(extract(epoch FROM b.second)::bigint, b.events)
+               jsonb_object_agg(extract(epoch FROM b.second)::bigint, b.events), max(b.latest)
         FROM by_second b
         JOIN unnest($2) WITH ORDINALITY AS s (source_partition, slice) USING (source_partition)
         WHERE s.slice = ANY ($1)
@@ -287,7 +287,9 @@ $$;
 -- rows, rollups.
 CREATE OR REPLACE FUNCTION argus.store_staged(
     topics text[], partitions integer[]
-) RETURNS TABLE (slice integer, stored bigint, duplicate bigint, deltas jsonb)
+) RETURNS TABLE (
+    slice integer, stored bigint, duplicate bigint, deltas jsonb, last_event_at timestamptz
+)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -324,7 +326,8 @@ BEGIN
                     target.dedupe_window)
             LOOP
                 unaccounted := unaccounted - found_rows.duplicate;
-                RETURN QUERY SELECT found_rows.slice, 0::bigint, found_rows.duplicate, NULL::jsonb;
+                RETURN QUERY SELECT found_rows.slice, 0::bigint, found_rows.duplicate, NULL::jsonb,
+                                    NULL::timestamptz;
             END LOOP;
         END IF;
         FOR found_rows IN
@@ -335,11 +338,12 @@ BEGIN
                      ELSE '{}' END)
         LOOP
             unaccounted := unaccounted - found_rows.stored;
-            RETURN QUERY SELECT found_rows.slice, found_rows.stored, 0::bigint, found_rows.deltas;
+            RETURN QUERY SELECT found_rows.slice, found_rows.stored, 0::bigint, found_rows.deltas,
+                                found_rows.last_event_at;
         END LOOP;
         IF unaccounted > 0 THEN
             RETURN QUERY
-            SELECT d.slice, 0::bigint, d.duplicate, NULL::jsonb
+            SELECT d.slice, 0::bigint, d.duplicate, NULL::jsonb, NULL::timestamptz
             FROM argus.count_duplicates(
                 target.schema_name, 'events_' || target.relation, target.slices, partitions,
                 target.earliest, target.latest) d;
@@ -348,8 +352,9 @@ BEGIN
 END
 $$;
 
--- Invariant: counts the letters that were recorded, not those that were given; one outside its
--- slice is not recorded. A letter of an offset that has one already is the same letter.
+-- Invariant: counts the letters that were recorded, not those that were given, by partition and by
+-- reason; one outside its slice is not recorded. A letter of an offset that has one already is the
+-- same letter.
 CREATE OR REPLACE FUNCTION argus.record_letters(
     topics text[], partitions integer[], from_offsets bigint[], to_offsets bigint[], letters jsonb
 ) RETURNS TABLE (slice integer, recorded bigint)
@@ -366,22 +371,154 @@ BEGIN
         FROM unnest(topics, partitions, from_offsets, to_offsets) WITH ORDINALITY
             AS s (topic, partition, from_offset, to_offset, slice)
     ), recorded AS (
-        INSERT INTO argus.dead_letters (topic, partition, source_offset, id, code, event)
-        SELECT s.topic, s.partition, l."offset", l.id, l.code, l.event
+        INSERT INTO argus.dead_letters (
+            topic, partition, source_offset, id, code, event, step, root, attempt
+        )
+        SELECT s.topic, s.partition, l."offset", l.id, l.code, l.event, l.step, l.root,
+               coalesce(l.attempt, 1)
         FROM jsonb_to_recordset(letters)
-            AS l (slice integer, "offset" bigint, id uuid, code text, event text)
+            AS l (slice integer, "offset" bigint, id uuid, code text, event text, step text,
+                  root text, attempt integer)
         JOIN slices s
             ON s.slice = l.slice AND l."offset" >= s.from_offset AND l."offset" < s.to_offset
         ORDER BY 1, 2, 3
         ON CONFLICT (topic, partition, source_offset) DO UPDATE SET
-            id = excluded.id, code = excluded.code, event = excluded.event, at = excluded.at
-        RETURNING topic, partition
+            id = excluded.id, code = excluded.code, event = excluded.event, step = excluded.step,
+            root = excluded.root, attempt = excluded.attempt, at = excluded.at
+        RETURNING topic, partition, code
+    ), counted AS (
+        INSERT INTO argus.letter_counts AS c (topic, partition, code, n)
+        SELECT topic, partition, code, count(*) FROM recorded GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+        ON CONFLICT (topic, partition, code) DO UPDATE SET n = c.n + excluded.n
     )
     SELECT s.slice::integer, count(*)
     FROM recorded
     JOIN slices s USING (topic, partition)
     GROUP BY s.slice;
 END
+$$;
+
+-- Whether this is the key of a dead letter of that topic: topic/partition/offset of its source.
+CREATE OR REPLACE FUNCTION argus.is_letter_key(key text, topic text) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN starts_with(key, topic) AND substr(key, length(topic) + 1) ~ '^/[0-9]{1,10}/[0-9]{1,19}$';
+
+-- Invariant: raises AR002 unless letters and replays are what argus.store says: each with its
+-- offset, letters with a code, a root the key of a letter of the same topic, each replay of one
+-- staged row. Were a later statement to find out, its SQLSTATE would speak of bad data.
+CREATE OR REPLACE FUNCTION argus.require_attempts(
+    topics text[], letters jsonb, replays jsonb
+) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    wrong jsonb;
+BEGIN
+    IF letters <> '[]' THEN
+        SELECT to_jsonb(l) INTO wrong
+        FROM jsonb_to_recordset(letters)
+            AS l (slice integer, "offset" bigint, id uuid, code text, event text, step text,
+                  root text, attempt integer)
+        WHERE (l."offset" >= 0 AND octet_length(l.code) BETWEEN 1 AND 100
+               AND coalesce(l.attempt, 1) >= 1
+               AND (l.root IS NULL OR argus.is_letter_key(l.root, topics[l.slice]))) IS NOT TRUE
+        LIMIT 1;
+    END IF;
+    IF replays <> '[]' AND wrong IS NULL THEN
+        SELECT to_jsonb(r) INTO wrong
+        FROM (
+            SELECT *, count(*) OVER (PARTITION BY slice, "offset") AS claims
+            FROM jsonb_to_recordset(replays)
+                AS r (slice integer, "offset" bigint, root text, attempt integer)
+        ) r
+        LEFT JOIN (
+            SELECT slice, source_offset AS "offset", count(*) AS staged
+            FROM pg_temp.staged
+            GROUP BY 1, 2
+        ) s USING (slice, "offset")
+        WHERE (r.claims = 1 AND s.staged = 1 AND r.attempt >= 1
+               AND argus.is_letter_key(r.root, topics[r.slice])) IS NOT TRUE
+        LIMIT 1;
+    END IF;
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'AR002',
+            MESSAGE = 'this is no letter or replay of the batch', DETAIL = wrong::text;
+    END IF;
+EXCEPTION WHEN data_exception THEN
+    RAISE EXCEPTION USING
+        ERRCODE = 'AR002', MESSAGE = format('letters or replays are malformed: %s', SQLERRM);
+END
+$$;
+
+-- The replays among the rows of the batch, and how they ended: `stored` where the table now holds
+-- the row of this very record, else the event was there before.
+CREATE OR REPLACE FUNCTION argus.replayed_rows(
+    topics text[], partitions integer[], replays jsonb
+) RETURNS SETOF argus.replays
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    target record;
+BEGIN
+    FOR target IN
+        SELECT p.topic, p.relation, t.schema_name, array_agg(DISTINCT s.slice::integer) AS slices,
+               min(row.time) AS earliest, max(row.time) AS latest
+        FROM jsonb_to_recordset(replays) AS r (slice integer, "offset" bigint)
+        JOIN unnest(topics) WITH ORDINALITY AS s (topic, slice) USING (slice)
+        JOIN argus.pipelines p USING (topic)
+        JOIN argus.tenants t USING (tenant_id)
+        LEFT JOIN pg_temp.staged row ON row.slice = r.slice AND row.source_offset = r."offset"
+        GROUP BY p.topic, p.relation, t.schema_name
+    LOOP
+        -- What is not staged any more was taken out as a known id.
+        RETURN QUERY EXECUTE format(
+            $statement$
+            SELECT r.root, $1, r.attempt, CASE WHEN e.here THEN 'stored' ELSE 'duplicate' END,
+                   ($2)[r.slice], r."offset", now()
+            FROM jsonb_to_recordset($3)
+                AS r (slice integer, "offset" bigint, root text, attempt integer)
+            LEFT JOIN pg_temp.staged s ON s.slice = r.slice AND s.source_offset = r."offset"
+            LEFT JOIN LATERAL (
+                SELECT e.source_partition = ($2)[s.slice] AND e.source_offset = s.source_offset AS here
+                FROM %1$I.%2$I e
+                WHERE e.time = s.time AND e.id = s.id AND e.time BETWEEN $5 AND $6
+                OFFSET 0 -- by the index, row by row: the table may be far larger than the batch
+            ) e ON true
+            WHERE r.slice = ANY ($4)
+            $statement$, target.schema_name, 'events_' || target.relation)
+        USING target.topic, partitions, replays, target.slices, target.earliest, target.latest;
+    END LOOP;
+END
+$$;
+
+-- Invariant: argus.replays says of every root in the batch how its best try ended: an event that is
+-- stored stays so whatever a later copy comes to, else the latest attempt counts. One statement
+-- for all roots, in one order by everybody: two partitions may hold copies of the same replays.
+CREATE OR REPLACE FUNCTION argus.settle_replays(
+    topics text[], partitions integer[], letters jsonb, replays jsonb
+) RETURNS void
+LANGUAGE sql
+AS $$
+    INSERT INTO argus.replays AS known (
+        root, topic, attempt, outcome, partition, source_offset, settled_at
+    )
+    SELECT DISTINCT ON (root) *
+    FROM (
+        SELECT * FROM argus.replayed_rows(topics, partitions, replays)
+        UNION ALL
+        SELECT l.root, topics[l.slice], coalesce(l.attempt, 1), 'dead_lettered',
+               partitions[l.slice], l."offset", now()
+        FROM jsonb_to_recordset(letters)
+            AS l (slice integer, "offset" bigint, root text, attempt integer)
+        WHERE l.root IS NOT NULL
+    ) settled
+    ORDER BY root, array_position('{stored,duplicate,dead_lettered}', outcome), attempt DESC
+    ON CONFLICT (root) DO UPDATE SET
+        attempt = excluded.attempt, outcome = excluded.outcome, partition = excluded.partition,
+        source_offset = excluded.source_offset, settled_at = excluded.settled_at
+    WHERE known.outcome = 'dead_lettered'
+      AND (excluded.outcome <> 'dead_lettered' OR excluded.attempt >= known.attempt)
 $$;
 
 -- Invariant: each partition moves to the end of its slice with exactly the terms of that move,
@@ -416,6 +553,7 @@ BEGIN
         dead_lettered = o.dead_lettered + t.dead_lettered,
         skipped       = o.skipped + t.skipped,
         lost          = o.lost + t.lost,
+        last_event_at = greatest(o.last_event_at, t.last_event_at),
         updated_at    = now()
     FROM unnest(terms) t
     WHERE o.topic = t.topic AND o.partition = t.partition AND o.next_offset = t.from_offset;
@@ -435,31 +573,39 @@ $$;
 --
 -- Slice i is topic and partition i, from from_offsets[i] up to, but without, to_offsets[i]. Of
 -- its records, rows are staged, letters were dead-lettered, duplicate_letters would have been but
--- their id was known, skipped were nobody's and lost are gone. Returns one row per slice; deltas
--- are its new rows per second of receipt and event.
+-- their id was known, skipped were nobody's and lost are gone. Of the rows, replays are those that
+-- try a dead letter again; a letter that does has a root too. Returns one row per slice; deltas are
+-- its new rows per second of receipt and event.
 --
 -- Invariants: at most one caller moves a partition from a given offset (fence); every offset of a
--- slice is in one term of the ledger; rows, rollups, deltas and `stored` describe the same set.
+-- slice is in one term of the ledger; rows, rollups, deltas and `stored` describe the same set;
+-- letters by reason add up to the term, and argus.replays knows how each replay ended.
 -- Raises AR001 (fence), AR002 (does not add up). Generic plans, because planning the fixed
 -- statements anew would cost as much as running them.
 CREATE OR REPLACE FUNCTION argus.store(
     topics text[], partitions integer[], from_offsets bigint[], to_offsets bigint[],
-    skipped bigint[], lost bigint[], duplicate_letters bigint[], letters jsonb
+    skipped bigint[], lost bigint[], duplicate_letters bigint[], letters jsonb,
+    replays jsonb DEFAULT '[]'
 ) RETURNS TABLE (slice integer, stored bigint, duplicate bigint, deltas jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
+    plain CONSTANT boolean := letters = '[]' AND replays = '[]';
     terms argus.slice_terms[];
 BEGIN
     PERFORM argus.require_own_staging();
     PERFORM argus.fence(topics, partitions, from_offsets);
     PERFORM argus.require_rows_in_slices(from_offsets, to_offsets);
+    IF NOT plain THEN
+        PERFORM argus.require_attempts(topics, letters, replays);
+    END IF;
 
     WITH moved AS MATERIALIZED (
         SELECT slice, sum(stored)::bigint AS stored, sum(duplicate)::bigint AS duplicate,
-               (array_agg(deltas) FILTER (WHERE deltas IS NOT NULL))[1] AS deltas
+               (array_agg(deltas) FILTER (WHERE deltas IS NOT NULL))[1] AS deltas,
+               max(last_event_at) AS last_event_at
         FROM argus.store_staged(topics, partitions)
         GROUP BY slice
     ), lettered AS MATERIALIZED (
@@ -469,7 +615,7 @@ BEGIN
     SELECT array_agg(ROW(
         s.slice, s.topic, s.partition, s.from_offset, s.to_offset,
         coalesce(m.stored, 0), coalesce(m.duplicate, 0) + s.duplicate_letters,
-        coalesce(l.recorded, 0), s.skipped, s.lost, coalesce(m.deltas, '{}')
+        coalesce(l.recorded, 0), s.skipped, s.lost, coalesce(m.deltas, '{}'), m.last_event_at
     )::argus.slice_terms) INTO terms
     FROM unnest(topics, partitions, from_offsets, to_offsets, skipped, lost, duplicate_letters)
         WITH ORDINALITY
@@ -477,6 +623,9 @@ BEGIN
     LEFT JOIN moved m USING (slice)
     LEFT JOIN lettered l USING (slice);
 
+    IF NOT plain THEN
+        PERFORM argus.settle_replays(topics, partitions, letters, replays);
+    END IF;
     PERFORM argus.settle(terms);
     PERFORM argus.clear_staging();
     RETURN QUERY SELECT t.slice, t.stored, t.duplicate, t.deltas FROM unnest(terms) t ORDER BY t.slice;

@@ -14,6 +14,20 @@ AS $$
     ORDER BY o.from_offset
 $$;
 
+-- The same, but no more than `most` moves at once (at least one): whoever has fallen far behind
+-- reads page after page, each from the end of the one before.
+CREATE OR REPLACE FUNCTION argus.outbox_page(
+    topic text, partition integer, from_offset bigint, most integer
+) RETURNS TABLE (from_offset bigint, to_offset bigint, deltas jsonb)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT o.from_offset, o.to_offset, o.deltas
+    FROM argus.outbox o
+    WHERE o.topic = $1 AND o.partition = $2 AND o.from_offset >= $3
+    ORDER BY o.from_offset
+    LIMIT greatest($4, 1)
+$$;
+
 -- One snapshot of the last hour by second of receipt: what a partition's rows up to next_offset
 -- add to each counter. One statement, so that no move falls between the counts and the offsets.
 -- The outbox is kept for longer than the window (argus.expire), so its deltas are all of it, and

@@ -40,9 +40,10 @@ END
 $$;
 
 -- Invariant: rows + expired = stored, and letters + letters_expired = dead_lettered, before and
--- after. Rows, letters and rollups live for the pipeline's retention, ids for its dedupe window,
--- the outbox five minutes longer than the live window. Returns how many rows went. A retained
--- pipeline never expires; absent is fine.
+-- after. Rows and rollups live for the pipeline's retention, letters for the longest of all that may
+-- ask for them, replays longer than the letters in Kafka, ids for the dedupe window, the outbox
+-- five minutes longer than the live window. Returns how many rows went. A retained pipeline never
+-- expires; absent is fine.
 --
 -- The partitions' rows are locked only once the slow part is done, and before the ids:
 -- argus.store locks in that order. Gives up where a reader holds a chunk for long: whoever asks
@@ -52,15 +53,20 @@ LANGUAGE plpgsql SET lock_timeout = '2s'
 AS $$
 DECLARE
     target record;
+    letters_kept interval;
     rows_gone jsonb;
     letters_gone jsonb;
 BEGIN
-    SELECT p.topic, p.relation, p.retention, p.dedupe_window, t.schema_name INTO target
+    SELECT p.topic, p.relation, p.retention, p.dedupe_window, p.dead_letter_retention,
+           t.schema_name
+    INTO target
     FROM argus.pipelines p JOIN argus.tenants t USING (tenant_id)
     WHERE p.pipeline_uid = expire.pipeline_uid AND p.retained_at IS NULL;
     IF NOT FOUND THEN
         RETURN 0;
     END IF;
+
+    letters_kept := greatest(target.retention, target.dedupe_window, target.dead_letter_retention);
 
     SELECT jsonb_object_agg(d.partition, d.dropped) INTO rows_gone
     FROM (
@@ -70,7 +76,7 @@ BEGIN
     ) d;
     WITH gone AS (
         DELETE FROM argus.dead_letters d
-        WHERE d.topic = target.topic AND d.at < now() - greatest(target.retention, target.dedupe_window)
+        WHERE d.topic = target.topic AND d.at < now() - letters_kept
         RETURNING d.partition
     )
     SELECT jsonb_object_agg(g.partition, g.n) INTO letters_gone
@@ -88,6 +94,14 @@ BEGIN
     EXECUTE format('DELETE FROM %I.%I WHERE received_at < $1',
                    target.schema_name, 'ids_' || target.relation)
     USING now() - target.dedupe_window;
+    -- Kafka drops a segment when its last letter is old enough, and begins a new one after seven
+    -- days. A batch may be settling one of these again: it is then not old any more.
+    DELETE FROM argus.replays r
+    WHERE r.root IN (
+        SELECT old.root FROM argus.replays old
+        WHERE old.topic = target.topic AND old.settled_at < now() - letters_kept - interval '8 days'
+        FOR UPDATE SKIP LOCKED
+    );
     DELETE FROM argus.outbox o
     WHERE o.topic = target.topic AND o.created_at < now() - interval '65 minutes';
     RETURN (SELECT coalesce(sum(value::bigint), 0) FROM jsonb_each_text(rows_gone));

@@ -15,11 +15,16 @@ BEGIN
     GRANT EXECUTE ON FUNCTION argus.count_rows(text, text) TO argus_reader;
     GRANT EXECUTE ON FUNCTION
         argus.create_staging(),
-        argus.store(text[], integer[], bigint[], bigint[], bigint[], bigint[], bigint[], jsonb),
+        argus.store(text[], integer[], bigint[], bigint[], bigint[], bigint[], bigint[], jsonb,
+                    jsonb),
         argus.known_ids(text, uuid[], timestamptz[]),
         argus.open_partition(text, integer, bigint),
+        argus.settled_replays(text[], integer[]),
         argus.sample_log_end(text[], integer[], bigint[]),
+        argus.sample(text[], integer[], bigint[], timestamptz[]),
+        argus.report_states(text[], integer[], text[], text[]),
         argus.outbox_after(text, integer, bigint),
+        argus.outbox_page(text, integer, bigint, integer),
         argus.live_window(text),
         argus.heartbeat(uuid, interval),
         argus.leave(uuid)

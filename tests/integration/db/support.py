@@ -108,6 +108,7 @@ class Pipeline:
     chunk_interval: timedelta = timedelta(days=1)
     retention: timedelta = timedelta(days=30)
     dedupe_window: timedelta = timedelta(days=1)
+    dead_letter_retention: timedelta | None = None
 
     @property
     def uid8(self) -> str:
@@ -172,7 +173,7 @@ async def ensure_tenant(admin: asyncpg.Connection, pipeline: Pipeline) -> None:
 
 async def ensure_pipeline(admin: asyncpg.Connection, pipeline: Pipeline) -> None:
     await admin.execute(
-        "SELECT argus.ensure_pipeline($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "SELECT argus.ensure_pipeline($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         pipeline.tenant_id,
         pipeline.uid,
         pipeline.name,
@@ -182,6 +183,7 @@ async def ensure_pipeline(admin: asyncpg.Connection, pipeline: Pipeline) -> None
         pipeline.chunk_interval,
         pipeline.retention,
         pipeline.dedupe_window,
+        pipeline.dead_letter_retention,
     )
 
 

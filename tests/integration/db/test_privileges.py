@@ -24,7 +24,11 @@ PUBLIC_TO_STREAM = {
     "live_window",
     "open_partition",
     "outbox_after",
+    "outbox_page",
+    "report_states",
+    "sample",
     "sample_log_end",
+    "settled_replays",
     "store",
 }
 

@@ -27,7 +27,12 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 async def short(admin: asyncpg.Connection) -> Pipeline:
     """A pipeline that keeps six hours, in chunks of one."""
-    made = new_pipeline(chunk_interval=HOUR, retention=6 * HOUR, dedupe_window=2 * HOUR)
+    made = new_pipeline(
+        chunk_interval=HOUR,
+        retention=6 * HOUR,
+        dedupe_window=2 * HOUR,
+        dead_letter_retention=3 * HOUR,
+    )
     await ensure(admin, made)
     return made
 
