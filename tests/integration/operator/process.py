@@ -90,14 +90,14 @@ class Operator:
         return name
 
     async def create(
-        self, plural: str, namespace: str, name: str, spec: Mapping[str, Any]
+        self, plural: str, namespace: str, name: str, spec: Mapping[str, Any], **meta: Any
     ) -> dict[str, Any]:
         """Creates a resource; gives it as stored."""
         kind = {"argustenants": "ArgusTenant", "arguspipelines": "ArgusPipeline"}[plural]
         body = {
             "apiVersion": "argus.dev/v1alpha1",
             "kind": kind,
-            "metadata": {"name": name},
+            "metadata": {"name": name} | meta,
             "spec": spec,
         }
         path = f"{RESOURCES}/namespaces/{namespace}/{plural}"

@@ -277,7 +277,15 @@ async def test_a_database_that_is_away_is_a_condition_until_it_is_back(
 
 
 async def test_nothing_is_written_where_nothing_changed(operator: Operator, kafka: str) -> None:
-    namespace, tenant, pipeline = await shop(operator)
+    namespace, tenant, _ = await shop(operator)
+
+    async def is_settled() -> bool:
+        found = await operator.get(PIPELINES, namespace, "web")
+        return found is not None and {"audit", "rates"} <= found["status"].keys()
+
+    await eventually(is_settled, 30)
+    pipeline = await operator.get(PIPELINES, namespace, "web")
+    assert pipeline is not None
     await asyncio.sleep(8)  # two rounds of the resync, and more
 
     for plural, before in ((TENANTS, tenant), (PIPELINES, pipeline)):
@@ -292,6 +300,65 @@ async def test_metrics_are_served(operator: Operator) -> None:
 
     assert status == 200
     assert 'argus_operator_reconciles_total{outcome="done"}' in text
+
+
+async def test_what_the_stream_reports_becomes_figures_conditions_and_metrics(
+    operator: Operator, sql: asyncpg.Connection
+) -> None:
+    namespace, _, pipeline = await shop(operator)
+    topic = pipeline["status"]["topic"]
+    await sql.execute("SELECT argus.open_partition($1, 0, 0)", topic)
+
+    async def report(state: str, reason: str | None, end: int) -> None:
+        await sql.execute("SELECT argus.sample($1, '{0}', $2, '{NULL}')", [topic], [end])
+        await sql.execute(
+            "SELECT argus.report_states($1, '{0}', $2, $3)", [topic], [state], [reason]
+        )
+
+    await report("open", None, 0)
+    await operator.wait(PIPELINES, namespace, "web", "AsExpected", "Healthy")
+    await report("guarded", "most rows are refused", 5)
+    found = await operator.wait(PIPELINES, namespace, "web", "GuardTripped", "Healthy")
+    _, text = await operator.ops_answer("/metrics")
+    whose = f'namespace="{namespace}",pipeline="web"'
+
+    assert found["status"]["lag"] == 5
+    assert "oldestUnreadAt" in found["status"]
+    assert found["status"]["deadLetters"] == {"total": 0, "reasons": []}
+    assert f'argus_operator_pipeline_state{{{whose},state="guarded",tenant="shop"}} 1.0' in text
+    assert f'argus_operator_ledger_in_flight_records{{{whose},tenant="shop"}} 5.0' in text
+    assert await operator.events(namespace, "web") == ["Accepting", "GuardTripped"]
+
+    await report("stopped", "the log ends at 3", 5)
+    await operator.wait(PIPELINES, namespace, "web", "PartitionStopped")
+    await report("open", None, 0)
+    await operator.wait(PIPELINES, namespace, "web", "Accepting")
+    await operator.wait(PIPELINES, namespace, "web", "AsExpected", "Healthy")
+
+
+async def test_a_row_that_another_hand_wrote_is_found_by_the_audit(
+    operator: Operator, sql: asyncpg.Connection
+) -> None:
+    namespace = await operator.namespace()
+    await operator.create(TENANTS, namespace, "shop", {})
+    tenant = (await operator.wait(TENANTS, namespace, "shop", "NoPipeline"))["status"]
+    paused = {"argus.dev/paused": "true"}
+    made = await operator.create(PIPELINES, namespace, "web", SPEC, annotations=paused)
+    uid = made["metadata"]["uid"]
+    topic = names.topic(namespace, "web", uid)
+    async with sql.transaction():  # no audit can be between the table and the row
+        await sql.execute(
+            "SELECT argus.ensure_pipeline($1, $2, 'web', $3, $4, 1, '1 day', '90 days', '1 day')",
+            *(tenant["id"], uid, topic, names.dead_letter_topic(topic)),
+        )
+        await sql.execute(
+            f"INSERT INTO {tenant['schema']}.events_web (time, id, received_at, source_offset,"
+            " source_partition, event) VALUES (now(), gen_random_uuid(), now(), 0, 0, 'click')"
+        )
+    found = (await operator.wait(PIPELINES, namespace, "web", "Unbalanced", "Healthy"))["status"]
+
+    assert found["audit"]["balanced"] is False
+    assert "rows 1 + expired 0 ≠ stored 0" in found["audit"]["message"]
 
 
 async def test_what_was_deleted_while_the_operator_was_away_leaves_the_registry(
