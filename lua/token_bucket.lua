@@ -15,9 +15,10 @@
 -- ARGV[1]  MessagePack {rates, bursts, checks}: per key its tokens a second and its size in tokens; per request three
 --          integers in a row: the index of its address's bucket in KEYS or 0, that of its API key's bucket, and how
 --          many tokens it wants of the latter. Of the former it wants one.
--- Returns  MessagePack {now, verdicts}: Redis's clock in microseconds, and per request four integers in a row: who
+-- Returns  MessagePack {now, verdicts}: Redis's clock in microseconds, and per request five integers in a row: who
 --          refused (0 nobody, 1 the address's bucket, 2 the key's, 3 both), in how many microseconds the request could
---          pass if nobody else spent (0 if it passed), and the whole tokens left in the two buckets.
+--          pass if nobody else spent (0 if it passed), in how many one that wants a single token could (0 if it passed
+--          or if one could now), and the whole tokens left in the two buckets.
 
 local UNIT = 1000000
 local FETCH = 4000 -- Lua's unpack fails near 8,000 values
@@ -51,12 +52,16 @@ for c = 1, #checks, 3 do -- in order (I5)
   -- By how much either bucket falls short of what is wanted; 0 or less is enough.
   local key_short = debts[key] + cost - bursts[key] * UNIT
   local ip_short = ip > 0 and debts[ip] + UNIT - bursts[ip] * UNIT or 0
-  local refused, wait = 0, 0
+  local refused, wait, empty = 0, 0, 0
   if ip_short > 0 then
-    refused, wait = 1, ip_short / rates[ip]
+    refused, wait, empty = 1, ip_short / rates[ip], ip_short / rates[ip]
   end
   if key_short > 0 then
     refused, wait = refused + 2, math.max(wait, key_short / rates[key])
+    local one_short = key_short - cost + UNIT
+    if one_short > 0 then
+      empty = math.max(empty, one_short / rates[key])
+    end
   end
   if refused == 0 then -- both have enough, so both are spent from (I4) and neither exceeds its burst (I1)
     debts[key] = debts[key] + cost
@@ -68,9 +73,10 @@ for c = 1, #checks, 3 do -- in order (I5)
   end
   verdicts[n + 1] = refused
   verdicts[n + 2] = math.ceil(math.min(wait, NEVER))
-  verdicts[n + 3] = ip > 0 and left(ip) or 0
-  verdicts[n + 4] = left(key)
-  n = n + 4
+  verdicts[n + 3] = math.ceil(math.min(empty, NEVER))
+  verdicts[n + 4] = ip > 0 and left(ip) or 0
+  verdicts[n + 5] = left(key)
+  n = n + 5
 end
 
 -- Only what was spent from is written; a bucket that merely refilled says the same as before. Its life is the time its

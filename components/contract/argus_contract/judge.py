@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from argus_contract.events import MAX_TEXT, TYPED, ApiLatency, Event, HealthMetric, Typed
+from argus_contract.events import ABSENT, MAX_TEXT, TYPED, ApiLatency, Event, HealthMetric, Typed
 from argus_contract.ids import is_uuid
 from argus_contract.rejects import Code
 from argus_contract.sizes import KEPT_OF_REJECT, MAX_DEPTH, MAX_EVENT
@@ -25,14 +25,16 @@ _MAX_MESSAGE: Final = 500
 """Longest message of a reject, in characters: it goes into a header and into the answer."""
 
 
-class _Named(msgspec.Struct, gc=False):
-    """The one field that is read of what is no event."""
+class _Legible(msgspec.Struct, gc=False):
+    """The two fields that are read of what is no event, of whatever type they are."""
 
-    event: str
+    event: msgspec.Raw = ABSENT
+    id: msgspec.Raw = ABSENT
 
 
 _decode_event: Final = msgspec.json.Decoder(Event).decode
-_decode_name: Final = msgspec.json.Decoder(_Named).decode
+_decode_legible: Final = msgspec.json.Decoder(_Legible).decode
+_decode_text: Final = msgspec.json.Decoder(str).decode
 _decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _TYPED: Final[Mapping[str, Callable[[bytes | msgspec.Raw], Typed]]] = {
     name: msgspec.json.Decoder(kind).decode for name, kind in TYPED.items()
@@ -73,6 +75,8 @@ class Reject(msgspec.Struct, frozen=True, gc=False):
     size: int
     name: str | None = None
     """The event's name, where it was legible: it decides the pipeline."""
+    id: str | None = None
+    """The client's own id in lower case, where it was legible: a resend is the same reject."""
 
 
 Item = Accepted | Reject
@@ -91,7 +95,7 @@ def judge(raw: bytes, index: int) -> Item:
     except _RefusedError as refusal:
         kept = raw[:KEPT_OF_REJECT] if refusal.code is Code.TOO_LARGE else raw
         message = str(refusal)[:_MAX_MESSAGE]
-        return Reject(index, refusal.code, message, kept, len(raw), _legible_name(raw))
+        return Reject(index, refusal.code, message, kept, len(raw), *_legible(raw))
 
 
 def judge_line(raw: bytes, index: int) -> Item:
@@ -206,9 +210,21 @@ def _too_deep() -> _RefusedError:
     return _RefusedError(Code.TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _legible_name(raw: bytes) -> str | None:
+def _legible(raw: bytes) -> tuple[str | None, str | None]:
+    """Name and id of what is no event, each None where it is not what it should be."""
     try:
-        name = _decode_name(raw).event
+        fields = _decode_legible(raw)
+    except _UNREADABLE:
+        return None, None
+    name, own = _text(fields.event), _text(fields.id)
+    return (
+        name if name and len(name) <= MAX_TEXT else None,
+        own.lower() if own and is_uuid(own) else None,
+    )
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    try:
+        return _decode_text(raw)
     except _UNREADABLE:
         return None
-    return name if 0 < len(name) <= MAX_TEXT else None

@@ -59,9 +59,13 @@ def of_event(accepted: Accepted, pipeline: Pipeline, received: int, ids: Iterato
 
 
 def of_reject(reject: Reject, received: int, ids: Iterator[str]) -> Record:
-    """The client's bytes with the reason in headers."""
+    """The client's bytes with the reason in headers.
+
+    Its id is the client's where that was legible, so that a reject sent again makes no second
+    letter; else the next of `ids`.
+    """
     carried = [
-        (headers.ID, next(ids).encode()),
+        (headers.ID, (reject.id or next(ids)).encode()),
         (headers.REJECT, reject.code.encode()),
         (headers.RECEIVED, b"%d" % received),
         (headers.ERROR, reject.message.encode()),

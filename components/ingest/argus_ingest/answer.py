@@ -67,11 +67,12 @@ def problem(error: ProblemError) -> Answer:
 def limit_headers(access: Access, verdict: Verdict) -> list[Header]:
     """RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10).
 
-    `r` is what is left of a bucket, and `t`, on a refusal, the seconds until the request passes.
+    `r` is what is left of a bucket, and `t`, on a refusal, the seconds until the request passes. A
+    bucket that was not asked is not named.
     """
     window = b";t=%d" % ceil(verdict.wait / UNIT) if verdict.wait else b""
     limits = b'"%b";r=%d%b' % (_KEY, verdict.key_left, window)
-    if access.by_address:
+    if access.by_address and verdict.address_left is not None:
         limits += b', "%b";r=%d%b' % (_ADDRESS, verdict.address_left, window)
     return [access.policy, (b"ratelimit", limits)]
 

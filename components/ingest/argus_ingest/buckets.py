@@ -36,12 +36,17 @@ class Check(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of a check; `wait` in microseconds until it could pass, whole tokens left."""
+    """What became of a check; times in microseconds."""
 
     refused: int
     wait: int
-    address_left: int
+    """Until it could pass, if nobody else spent."""
+    empty: int
+    """Until a check of one token could pass; 0 where one could now."""
+    address_left: int | None
+    """Whole tokens of the address; None where that is not known."""
     key_left: int
+    """Whole tokens of the key."""
 
 
 @dataclass(slots=True)
@@ -146,7 +151,8 @@ class LocalBuckets:
         if check.address_bucket is None:
             if not key_wait:
                 key.spend(check.cost, now)
-            return Verdict(KEY if key_wait else NOBODY, key_wait, 0, key.left)
+                return Verdict(NOBODY, 0, 0, 0, key.left)
+            return Verdict(KEY, key_wait, key.wait(1), 0, key.left)
         debt = self._store.get(check.address_bucket)
         address = _Account(debt, check.address_limit, self._share, now)
         address_wait = address.wait(1)
@@ -154,4 +160,6 @@ class LocalBuckets:
         if not refused:
             key.spend(check.cost, now)
             address.spend(1, now)
-        return Verdict(refused, max(address_wait, key_wait), address.left, key.left)
+            return Verdict(NOBODY, 0, 0, address.left, key.left)
+        empty = max(address_wait, key.wait(1))
+        return Verdict(refused, max(address_wait, key_wait), empty, address.left, key.left)

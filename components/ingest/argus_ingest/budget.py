@@ -1,26 +1,56 @@
-"""Bytes in flight: how much of its memory the process lends to requests that are not answered."""
+"""Bytes in flight: how much of its memory the process lends to requests that are not answered.
+
+No tenant can have all of it. A tenant may hold as much as it leaves free, times a factor, so what
+one may hold shrinks as others come, and there is always room for one more (dynamic thresholds,
+Choudhury and Hahne 1998, as switches share their buffers among queues).
+"""
+
+from typing import Final
+
+from argus_contract.sizes import KIB
 
 from argus_ingest.errors import BusyError
 
-_RETRY_AFTER = 1.0
+REQUEST: Final = 8 * KIB
+"""Bytes that a request takes beside its body: head, task, connection."""
+RECORD: Final = 64
+"""Bytes that aiokafka and Python keep of a record beside its value, roughly."""
+_RETRY_AFTER: Final = 1.0
+
+
+class Account:
+    """What one tenant holds."""
+
+    __slots__ = ("held",)
+
+    def __init__(self) -> None:
+        self.held = 0
 
 
 class Budget:
     """Counts bytes up to a limit; what is taken must be given back."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, tenant_share: float) -> None:
+        """`tenant_share` of the limit is what one tenant may hold while no other holds anything;
+        with 1/2, n tenants that want all may hold 1/(n + 1) each."""
         self._limit = limit
+        self._held_per_free = tenant_share / (1 - tenant_share)
         self.used = 0
 
-    def take(self, size: int) -> None:
-        """Raises BusyError, and takes nothing, where it would exceed the limit."""
-        if self.used + size > self._limit:
+    def take(self, account: Account, size: int) -> None:
+        """Raises BusyError, and takes nothing, where the tenant would hold too much."""
+        held = account.held + size
+        used = self.used + size
+        if held > self._held_per_free * (self._limit - used):
             raise BusyError(
-                "More bytes are in flight than this process may hold; try again.",
+                f"{account.held} bytes of this tenant are in flight in this process, which has "
+                f"room for {self._limit - self.used} more of all tenants; try again.",
                 retry_after=_RETRY_AFTER,
             )
-        self.used += size
+        account.held = held
+        self.used = used
 
-    def give(self, size: int) -> None:
+    def give(self, account: Account, size: int) -> None:
         """Returns what was taken."""
+        account.held -= size
         self.used -= size

@@ -1,6 +1,6 @@
 """POST /v1/events: one request's way from its head to its answer.
 
-    flood → authenticate → read → decode → limit → route → publish → answer
+    flood → authenticate → denials → read → split → limit → judge → route → publish → answer
 
 A raw ASGI application, because the framework's own route costs as much as all of this together.
 What a framework would do besides (limits, errors, CORS, documentation) is therefore ours.
@@ -9,8 +9,9 @@ What a framework would do besides (limits, errors, CORS, documentation) is there
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 from argus_contract.judge import Item, NotJsonError, Reject, judge, judge_line, not_json
@@ -19,8 +20,9 @@ from argus_ingest import answer, metrics
 from argus_ingest.address import UNKNOWN, AddressResolver
 from argus_ingest.answer import Answer, Send
 from argus_ingest.authenticate import Authenticator
-from argus_ingest.buckets import ADDRESS, KEY, UNIT, Check, Verdict
+from argus_ingest.buckets import ADDRESS, KEY, UNIT, Verdict
 from argus_ingest.budget import Budget
+from argus_ingest.denials import Denials
 from argus_ingest.errors import (
     AboveBurstError,
     Header,
@@ -35,7 +37,7 @@ from argus_ingest.errors import (
 )
 from argus_ingest.flood import FloodGuard
 from argus_ingest.limit import Limiter
-from argus_ingest.pressure import Pressure
+from argus_ingest.pressure import Offers, Pressure
 from argus_ingest.publish import Publisher
 from argus_ingest.read import (
     NDJSON,
@@ -72,6 +74,8 @@ class Request:
     headers: Mapping[bytes, bytes]
     received: int
     """When its head came, in microseconds since the epoch: the events' time of receipt."""
+    began: int
+    """The same by a steady clock, in microseconds."""
     address: str = UNKNOWN
     tenant: str = metrics.NO_TENANT
     consumed: bool = False
@@ -94,6 +98,7 @@ class Steps:
     guard: FloodGuard
     authenticator: Authenticator
     reader: BodyReader
+    denials: Denials
     budget: Budget
     limiter: Limiter
     pressure: Pressure
@@ -111,9 +116,8 @@ class EventsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; nothing but cancellation rises."""
-        started = time.perf_counter()
         headers = dict(scope["headers"])
-        request = Request(scope, receive, headers, time.time_ns() // 1000)
+        request = Request(scope, receive, headers, time.time_ns() // 1000, _steady())
         try:
             given = await self._serve(request)
         except ClientGoneError:
@@ -121,6 +125,8 @@ class EventsEndpoint:
             return
         except ProblemError as error:
             given = answer.problem(error)
+            if given.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                metrics.UNAVAILABLE.labels(request.tenant, error.slug).inc()
         except Exception:  # one request's defect is no other's
             logger.exception("a request met a defect")
             given = answer.problem(InternalError("A defect of ARGUS; its log says more."))
@@ -130,7 +136,7 @@ class EventsEndpoint:
         else:
             await answer.send(given, send, close=True, linger=discard(receive))
         metrics.requests(request.tenant, given.status).inc()
-        metrics.LATENCY.observe(time.perf_counter() - started)
+        metrics.LATENCY.observe((_steady() - request.began) / 1e6)
 
     async def _serve(self, request: Request) -> Answer:
         method = request.scope["method"]
@@ -143,42 +149,49 @@ class EventsEndpoint:
             )
         access = self._admit(request)
         request.tenant = access.tenant.display
-        with Loan(self._steps.budget) as loan:
+        denied = self._steps.denials.find(access, request.address, request.began)
+        if denied is not None:
+            metrics.LIMITED_EARLY.labels(request.tenant).inc()
+            raise _limited(access, denied)
+        with Loan(self._steps.budget, access.tenant.account) as loan:
             return await self._take(request, access, loan)
 
     def _admit(self, request: Request) -> Access:
         """flood → authenticate."""
         scope, guard = request.scope, self._steps.guard
         request.address = self._steps.addresses.resolve(scope["client"], scope["headers"])
-        guard.admit(request.address, request.received)
+        guard.admit(request.address, request.began)
         try:
             return self._steps.authenticator.authenticate(
                 request.headers, scope["query_string"], request.received
             )
         except UnknownKeyError:
-            guard.punish(request.address, request.received)
+            guard.punish(request.address, request.began)
             raise
 
     async def _take(self, request: Request, access: Access, loan: Loan) -> Answer:
-        """read → decode → limit → route → publish → answer."""
-        body = b""
+        """read → split → limit → judge → route → publish → answer."""
+        body, limits = b"", None
         try:
             media, body = await self._steps.reader.read(request.headers, request.receive, loan)
             request.consumed = True
-            items = await self._decode(media, body)
+            raws, judge_one = self._split(media, body)
+            limits = await self._limit(request, access, max(1, len(raws)))
+            items = await _judge(raws, judge_one, len(body))
         except UnreadableBodyError as error:
             request.consumed = True
-            return await self._refuse(request, access, not_json(error.body, str(error)))
+            reject = not_json(error.body, str(error))
         except NotJsonError as error:
-            return await self._refuse(request, access, not_json(body, str(error)))
-        limits = await self._limit(request, access, max(1, len(items)))
-        await self._publish(request, access, items, len(body))
-        rejects = [item for item in items if isinstance(item, Reject)]
-        if len(rejects) == len(items):
-            raise _nothing_accepted(rejects)
-        return answer.accepted(len(items) - len(rejects), rejects, limits)
+            reject = not_json(body, str(error))
+        else:
+            await self._publish(request, access, items, len(body))
+            return _answer(items, limits)
+        if limits is None:
+            await self._limit(request, access, 1)
+        return await self._refuse(request, access, reject)
 
-    async def _decode(self, media: bytes, body: bytes) -> list[Item]:
+    def _split(self, media: bytes, body: bytes) -> tuple[list[bytes], Callable[[bytes, int], Item]]:
+        """The items, not judged yet, and how to judge one."""
         raws, judge_one = (
             (split_lines(body), judge_line) if media == NDJSON else (split(body), judge)
         )
@@ -188,12 +201,7 @@ class EventsEndpoint:
                 f"The body has {len(raws)} events; one request may carry {limit}.",
                 members={"limit": limit},
             )
-        items: list[Item] = []
-        for portion in slices(len(raws), len(body)):
-            if portion.start:
-                await asyncio.sleep(0)
-            items += [judge_one(raws[index], index) for index in portion]
-        return items
+        return raws, judge_one
 
     async def _limit(self, request: Request, access: Access, cost: int) -> list[Header]:
         """Spends `cost` tokens of the key's bucket; gives the RateLimit headers."""
@@ -204,11 +212,12 @@ class EventsEndpoint:
                 f"more than {check.key_limit.burst:g} at once. Send fewer events at once.",
                 members={"limit": check.key_limit.burst, "bucket": KEY_POLICY},
             )
+        asked = _steady()
         verdict = await self._steps.limiter.check(check)
-        headers = answer.limit_headers(access, verdict)
         if verdict.refused:
-            raise _limited(check, verdict, headers, request.tenant)
-        return headers
+            self._steps.denials.note(access, request.address, verdict, asked)
+            raise _limited(access, verdict)
+        return answer.limit_headers(access, verdict)
 
     async def _publish(
         self, request: Request, access: Access, items: Sequence[Item], size: int
@@ -223,10 +232,12 @@ class EventsEndpoint:
             routing.add(items[portion.start : portion.stop])
         bundles = routing.bundles
         pressure = self._steps.pressure
-        for bundle in bundles:
-            if not pressure.is_free(bundle.pipeline):
-                await pressure.admit(bundle.pipeline)
-        await self._steps.publisher.publish(bundles)
+        watches = [
+            pressure.free(bundle.pipeline) or await pressure.admit(bundle.pipeline)
+            for bundle in bundles
+        ]
+        with Offers(zip(watches, bundles, strict=True)):
+            await self._steps.publisher.publish(bundles, access.tenant.account)
         for bundle in bundles:
             events = len(bundle.records) - len(bundle.rejects)
             metrics.events_accepted(request.tenant, bundle.pipeline.name).inc(events)
@@ -235,7 +246,6 @@ class EventsEndpoint:
 
     async def _refuse(self, request: Request, access: Access, reject: Reject) -> Answer:
         """400, once the reject is in the log; a tenant without a default pipeline keeps none."""
-        await self._limit(request, access, 1)
         if access.tenant.router.default is not None:
             await self._publish(request, access, [reject], len(reject.raw))
         raise MalformedBodyError(
@@ -244,16 +254,38 @@ class EventsEndpoint:
         )
 
 
-def _limited(
-    check: Check, verdict: Verdict, headers: Sequence[Header], tenant: str
-) -> RateLimitedError:
-    bucket = _REFUSED_BY[verdict.refused]
-    metrics.LIMITED.labels(tenant, bucket).inc()
+def _steady() -> int:
+    """Microseconds of a clock that nobody sets."""
+    return time.monotonic_ns() // 1000
+
+
+async def _judge(
+    raws: Sequence[bytes], judge_one: Callable[[bytes, int], Item], size: int
+) -> list[Item]:
+    items: list[Item] = []
+    for portion in slices(len(raws), size):
+        if portion.start:
+            await asyncio.sleep(0)
+        items += [judge_one(raws[index], index) for index in portion]
+    return items
+
+
+def _answer(items: Sequence[Item], limits: Sequence[Header]) -> Answer:
+    rejects = [item for item in items if isinstance(item, Reject)]
+    if len(rejects) == len(items):
+        raise _nothing_accepted(rejects)
+    return answer.accepted(len(items) - len(rejects), rejects, limits)
+
+
+def _limited(access: Access, verdict: Verdict) -> RateLimitedError:
+    bucket, tenant = _REFUSED_BY[verdict.refused], access.tenant
+    limits = tenant.document.limits
+    metrics.LIMITED.labels(tenant.display, bucket).inc()
     return RateLimitedError(
-        f"Limited by {bucket}: an API key may send {check.key_limit.rate:g} events a second, a "
-        f"client address {check.address_limit.rate:g} requests a second where it counts.",
+        f"Limited by {bucket}: an API key may send {limits.per_key.rate:g} events a second, a "
+        f"client address {limits.per_ip.rate:g} requests a second where it counts.",
         retry_after=verdict.wait / UNIT,
-        headers=headers,
+        headers=answer.limit_headers(access, verdict),
         members={"bucket": bucket},
     )
 

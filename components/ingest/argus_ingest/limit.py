@@ -2,14 +2,15 @@
 
 While one call is under way the next checks gather, so the more there is to do the cheaper each
 becomes, and alone none waits. Should the shared buckets fail or be slow, local ones stand in at
-once, each process with its share of the limits, until the shared ones answer again; nobody waits
-for that.
+once, each process with its share of the limits, until the shared ones answer again, and soon;
+nobody waits for that. Slow is one call that takes too long, and also many that take long: what an
+outage may cost is bounded as a whole.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from argus_ingest import metrics
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 _GRACE: Final = 0.005
 _MAX_CHECKS: Final = 2_048
 """Most checks in one call: some 4 ms of Redis's time."""
+_FORGIVEN: Final = 0.05
+"""Seconds of slowness forgiven in a second."""
 
 
 class BucketsAwayError(Exception):
@@ -39,6 +42,47 @@ class SharedBuckets(Protocol):
         """Disconnects for good."""
 
 
+class Stopwatch:
+    """Measures a wait, and how much of it was not this thread's own work.
+
+    On a busy process answers lie about until the loop has time to read them: that is not the
+    engine's slowness.
+    """
+
+    __slots__ = ("_cpu", "began")
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self._cpu = time.thread_time()
+
+    def read(self) -> tuple[float, float]:
+        """Seconds since it was made, and those in which this thread did nothing."""
+        took = time.monotonic() - self.began
+        return took, took - (time.thread_time() - self._cpu)
+
+
+class Patience:
+    """How much slowness is borne: what calls take beyond `calm` adds up, and wanes with time."""
+
+    def __init__(self, calm: float, most: float) -> None:
+        """Both in seconds: of one call, and of all that is not forgiven yet."""
+        self._calm = calm
+        self._most = most
+        self._lost = 0.0
+        self._as_of = 0.0
+
+    def bears(self, took: float, now: float) -> bool:
+        """Counts a call that took so long; whether the next one may be made."""
+        forgiven = _FORGIVEN * (now - self._as_of)
+        self._lost = max(0.0, self._lost - forgiven) + max(0.0, took - self._calm)
+        self._as_of = now
+        return self._lost <= self._most
+
+    def renew(self) -> None:
+        """Forgives everything."""
+        self._lost = 0.0
+
+
 Waiting = tuple[Check, "asyncio.Future[Verdict]"]
 
 
@@ -46,13 +90,25 @@ class Limiter:
     """Asks the shared buckets, or the local ones while those are away."""
 
     def __init__(
-        self, shared: SharedBuckets, local: LocalBuckets, *, timeout: float, retry: float
+        self,
+        shared: SharedBuckets,
+        local: LocalBuckets,
+        *,
+        timeout: float,
+        calm: float,
+        retry: float,
+        on_switch: Callable[[], object],
     ) -> None:
-        """`timeout` in seconds bounds one call; `retry` is the pause between reconnections."""
+        """`timeout` in seconds bounds one call, and what calls take together beyond `calm` each;
+        `retry` is the pause between reconnections. `on_switch` is called when from now on other
+        buckets judge."""
         self._shared = shared
         self._local = local
         self._timeout = timeout
+        self._calm = calm
+        self._patience = Patience(calm, timeout)
         self._retry = retry
+        self._on_switch = on_switch
         self._waiting: list[Waiting] = []
         self._wake = asyncio.Event()
         self._away = asyncio.Event()
@@ -98,35 +154,42 @@ class Limiter:
     async def _judge(self, checks: list[Check]) -> list[Verdict]:
         if self._away.is_set():
             return self._judge_locally(checks)
-        started = self._loop.time()
+        stopwatch = Stopwatch()
         try:
-            verdicts = await self._call(checks)
+            verdicts = await self._call(checks, self._timeout)
         except BucketsAwayError as error:
-            metrics.LIMITER_FAILURES.inc()
-            metrics.LIMITER_LOCAL.set(1)
-            logger.warning("local buckets stand in for Redis: %s", error)
-            self._away.set()
+            self._give_up(str(error))
             return self._judge_locally(checks)
+        took, waited = stopwatch.read()
         metrics.LIMITER_CALLS.inc()
-        metrics.LIMITER_SECONDS.observe(self._loop.time() - started)
+        metrics.LIMITER_SECONDS.observe(took)
         metrics.SHARED_CHECKS.inc(len(checks))
+        if not self._patience.bears(waited, stopwatch.began):
+            self._give_up(f"many answers took longer than {self._calm:g} s")
         return verdicts
 
-    async def _call(self, checks: list[Check]) -> list[Verdict]:
-        """One call in time; raises BucketsAwayError.
+    def _give_up(self, why: str) -> None:
+        metrics.LIMITER_FAILURES.inc()
+        metrics.LIMITER_LOCAL.set(1)
+        logger.warning("local buckets stand in for Redis: %s", why)
+        self._away.set()
+        self._on_switch()
+
+    async def _call(self, checks: list[Check], timeout: float) -> list[Verdict]:
+        """One call within `timeout` seconds; raises BucketsAwayError.
 
         An answer that is only late because this process had no turn is not too late: the loop runs
         timers before it reads sockets, so it reads once more before the call is given up.
         """
         call = self._loop.create_task(self._shared.judge(checks))
         try:
-            for patience in (self._timeout, _GRACE):
+            for patience in (timeout, _GRACE):
                 await asyncio.wait((call,), timeout=patience)
                 if call.done():
                     return call.result()
         finally:
             call.cancel()
-        raise BucketsAwayError(f"no answer within {self._timeout:g} s")
+        raise BucketsAwayError(f"no answer within {timeout:g} s")
 
     def _judge_locally(self, checks: list[Check]) -> list[Verdict]:
         metrics.LOCAL_CHECKS.inc(len(checks))
@@ -138,12 +201,14 @@ class Limiter:
             await self._away.wait()
             try:
                 await self._shared.connect()
-                # An engine that connects but answers too slowly is away as well.
-                await self._call([])
+                # An engine that connects but answers slowly is away as well.
+                await self._call([], self._calm)
             except BucketsAwayError as error:
                 logger.info("Redis is still away: %s", error)
                 await asyncio.sleep(self._retry)
             else:
                 logger.info("the shared buckets are there")
                 metrics.LIMITER_LOCAL.set(0)
+                self._patience.renew()
                 self._away.clear()
+                self._on_switch()

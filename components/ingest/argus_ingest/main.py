@@ -32,6 +32,7 @@ from argus_ingest.authenticate import Authenticator
 from argus_ingest.buckets import LocalBuckets
 from argus_ingest.budget import Budget
 from argus_ingest.deadlines import Deadlines
+from argus_ingest.denials import Denials
 from argus_ingest.endpoint import EventsEndpoint, Steps
 from argus_ingest.flood import FloodGuard
 from argus_ingest.limit import Limiter, SharedBuckets
@@ -61,7 +62,7 @@ class Ingest:
         self.directory = Directory()
         self.registry = RegistryTail(options, settings.registry_topic)
         self.body_deadlines = Deadlines(settings.http.body_timeout)
-        self.budget = Budget(settings.limits.bytes_in_flight)
+        self.budget = Budget(settings.limits.bytes_in_flight, settings.limits.tenant_share)
         self.log = KafkaLog(
             options,
             delivery_timeout=settings.publish.delivery_timeout,
@@ -74,17 +75,20 @@ class Ingest:
             batches_in_flight=settings.publish.batches_in_flight,
         )
         self.watcher = KafkaWatcher(options)
-        self.pressure = Pressure(self.watcher, settings.pressure)
+        self.pressure = Pressure(self.watcher, settings.pressure, settings.replicas)
         self.buckets: SharedBuckets = (
             RedisClusterBuckets(redis_cluster_buckets.connect(settings.redis))
             if settings.limits.redis_cluster
             else RedisBuckets(redis.connect(settings.redis))
         )
+        self.denials = Denials(settings.limits.denials)
         self.limiter = Limiter(
             self.buckets,
             LocalBuckets(settings.limits.local_buckets, 1 / settings.replicas),
             timeout=settings.limits.redis_timeout,
+            calm=settings.limits.redis_calm,
             retry=settings.limits.redis_retry,
+            on_switch=self.denials.forget,
         )
         self.watchdog = Watchdog()
         self.listening = False
@@ -102,6 +106,7 @@ class Ingest:
             ),
             authenticator=Authenticator(self.directory),
             reader=BodyReader(settings.limits, self.body_deadlines),
+            denials=self.denials,
             budget=self.budget,
             limiter=self.limiter,
             pressure=self.pressure,

@@ -22,8 +22,19 @@ ACCEPTED: Final = Counter(
 REJECTED: Final = Counter(
     "argus_ingest_events_rejected", "Rejects that Kafka has, by code", ["tenant", "code"]
 )
+UNAVAILABLE: Final = Counter(
+    "argus_ingest_unavailable",
+    "Requests answered 503, by reason: registry-incomplete, busy, backlog or log-unavailable",
+    ["tenant", "reason"],
+)
 LIMITED: Final = Counter(
     "argus_ingest_limited", "Requests refused by a bucket: ip, key or both", ["tenant", "bucket"]
+)
+LIMITED_EARLY: Final = Counter(
+    "argus_ingest_limited_early",
+    "Of those, the ones refused before their body was read, because the bucket was known to be "
+    "empty",
+    ["tenant"],
 )
 FLOODED: Final = Counter("argus_ingest_flooded", "Requests turned away by the flood guard")
 GONE: Final = Counter("argus_ingest_clients_gone", "Clients that hung up within their body")
@@ -70,6 +81,11 @@ UNREAD_RECORDS: Final = Gauge(
 UNREAD_BYTES: Final = Gauge(
     "argus_ingest_unread_bytes", "Their bytes in the log, estimated", ["tenant", "pipeline"]
 )
+UNREAD_SHARE: Final = Gauge(
+    "argus_ingest_unread_share",
+    "Part of its retention in bytes that a pipeline's fullest partition has unread: 1 is all of it",
+    ["tenant", "pipeline"],
+)
 REFUSING: Final = Gauge(
     "argus_ingest_refusing", "1 while a pipeline is refused for its backlog", ["tenant", "pipeline"]
 )
@@ -81,8 +97,8 @@ LOOP_LAG: Final = Histogram(
     "argus_ingest_loop_lag_seconds", "How late the event loop runs a timer", buckets=_SECONDS
 )
 
-_BACKLOG: Final = (UNREAD_RECORDS, UNREAD_BYTES, REFUSING)
-_PER_TENANT: Final = (REQUESTS, ACCEPTED, REJECTED, LIMITED, *_BACKLOG)
+_BACKLOG: Final = (UNREAD_RECORDS, UNREAD_BYTES, UNREAD_SHARE, REFUSING)
+_PER_TENANT: Final = (REQUESTS, ACCEPTED, REJECTED, UNAVAILABLE, LIMITED, LIMITED_EARLY, *_BACKLOG)
 
 
 @lru_cache(8192)

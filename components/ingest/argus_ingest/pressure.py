@@ -3,13 +3,15 @@
 A 202 is never unsaid, so what matters is how much of a topic's retention, in bytes and in time, is
 taken by records that nobody has read. The stream's commits say what is read; a dead stream's stand
 still, so its backlog grows. What is not known is never taken for nothing: a pipeline that could not
-be looked at is refused.
+be looked at is refused. Between two looks each process takes in no more than its part of the room
+that the last one found, so a fast pipeline cannot fill its topic unseen.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Final, NamedTuple, Protocol
 
 from argus_contract.names import TenantId, TopicName
@@ -17,6 +19,7 @@ from argus_contract.registry import Pipeline, TenantDocument
 
 from argus_ingest import metrics
 from argus_ingest.errors import BacklogError
+from argus_ingest.route import Bundle
 from argus_ingest.settings import PressureSettings
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,8 @@ _LONGEST: Final = 300.0
 """Bounds of Retry-After, in seconds; the longest also where nothing is drained at all."""
 _RATE_SAMPLES: Final = 10
 """Looks over which the drain rate is taken."""
+_RECORD: Final = 100
+"""Bytes of a record in the log beside its value, at most: key, headers, framing."""
 
 
 class PartitionState(NamedTuple):
@@ -52,6 +57,11 @@ class PartitionState(NamedTuple):
     def unread(self) -> int:
         """Records not stored yet."""
         return max(0, self.end - self.position)
+
+    @property
+    def rewound(self) -> bool:
+        """Whether the log ends before what is read of it: what comes now nobody would read."""
+        return self.committed is not None and self.committed > self.end
 
     @property
     def overdue(self) -> bool:
@@ -85,6 +95,7 @@ class Verdict(NamedTuple):
     bytes: int
     fullness: float
     overdue: bool
+    rewound: bool
 
 
 def judge(states: list[PartitionState], pipeline: Pipeline, record_size: float) -> Verdict:
@@ -100,6 +111,7 @@ def judge(states: list[PartitionState], pipeline: Pipeline, record_size: float) 
         round(sum(sizes)),
         max(sizes, default=0.0) / allowed if allowed > 0 else 0.0,
         any(state.overdue for state in states),
+        any(state.rewound for state in states),
     )
 
 
@@ -110,39 +122,78 @@ def _unread_bytes(state: PartitionState, record_size: float) -> float:
     return state.size * state.unread / kept
 
 
+class Look(NamedTuple):
+    """A look at a pipeline, before its result is known."""
+
+    began: float
+    """In seconds of the loop's clock."""
+    settled: int
+    """`Watch.settled` then: all of it is in what the look sees."""
+
+
 class Watch:
-    """What is known of one pipeline's backlog."""
+    """What is known of one pipeline's backlog, and what was sent there since."""
 
     def __init__(self, tenant: str, pipeline: Pipeline) -> None:
         self.tenant = tenant
         self.pipeline = pipeline
         self.looked = asyncio.Event()
-        self.last_look = 0.0
         self.refused: str | None = None
+        self.offered = 0
+        """Bytes ever handed to the publisher, at their largest."""
+        self.settled = 0
+        """Of them, those of which it is known what became of them."""
+        self._ceiling = 0.0
+        """What `offered` must stay below."""
+        self._fresh_until = -inf
         self._unread = 0
         self._positions: deque[tuple[float, int]] = deque(maxlen=_RATE_SAMPLES)
 
+    def is_free(self, now: float) -> bool:
+        """Whether there is room for more; `now` in seconds of the loop's clock."""
+        return self.offered < self._ceiling and now < self._fresh_until
+
     def see(
-        self, states: list[PartitionState], threshold: float, record_size: float, now: float
+        self, states: list[PartitionState], settings: PressureSettings, replicas: int, look: Look
     ) -> None:
-        """Takes a look's result; `now` in seconds of the loop's clock."""
-        verdict = judge(states, self.pipeline, record_size)
+        """Takes a look's result; each of `replicas` processes may take in a part of the room."""
+        threshold, pipeline = settings.threshold, self.pipeline
+        verdict = judge(states, pipeline, settings.record_bytes)
         self._unread = verdict.records
-        self._positions.append((now, sum(state.position for state in states)))
+        self._positions.append((look.began, sum(state.position for state in states)))
         self.refused = self._reason(verdict, threshold)
-        self.last_look = now
+        # Were all of it for the fullest partition, it still would not be too much.
+        room = (threshold - verdict.fullness) * pipeline.retention_bytes / max(1, len(states))
+        self._ceiling = 0.0 if self.refused else look.settled + room / replicas
+        # A record that was not overdue then may be by now, but it is there for so long.
+        spare = (1 - threshold) * pipeline.retention_seconds
+        self._fresh_until = look.began + min(settings.stale_after, spare)
         self.looked.set()
-        labels = (self.tenant, self.pipeline.name)
+        labels = (self.tenant, pipeline.name)
         metrics.UNREAD_RECORDS.labels(*labels).set(verdict.records)
         metrics.UNREAD_BYTES.labels(*labels).set(verdict.bytes)
+        metrics.UNREAD_SHARE.labels(*labels).set(verdict.fullness)
         metrics.REFUSING.labels(*labels).set(0 if self.refused is None else 1)
 
     def _reason(self, verdict: Verdict, threshold: float) -> str | None:
+        name = self.pipeline.name
+        again = "it takes events again when the stream has stored some"
+        if verdict.rewound:
+            return (
+                f"The log of pipeline {name} ends before what the stream has read of it: its topic "
+                "was made anew or cut, and nothing that comes now would be stored"
+            )
         if verdict.fullness >= threshold:
-            return f"fills {verdict.fullness:.0%} of what its topic may keep"
+            return (
+                f"The unread part of pipeline {name} fills {verdict.fullness:.0%} of what its "
+                f"topic may keep; {again}"
+            )
         if verdict.overdue:
             age = threshold * self.pipeline.retention_seconds
-            return f"is older than {age:.0f} s, {threshold:.0%} of what its topic keeps"
+            return (
+                f"The unread part of pipeline {name} is older than {age:.0f} s, {threshold:.0%} of "
+                f"what its topic keeps; {again}"
+            )
         return None
 
     def retry_after(self) -> float:
@@ -157,9 +208,11 @@ class Watch:
 class Pressure:
     """Watches all pipelines and refuses those whose backlog is too large or unknown."""
 
-    def __init__(self, watcher: LogWatcher, settings: PressureSettings) -> None:
+    def __init__(self, watcher: LogWatcher, settings: PressureSettings, replicas: int) -> None:
+        """`replicas` is how many processes fill the same logs."""
         self._watcher = watcher
         self._settings = settings
+        self._replicas = replicas
         self._watches: dict[TopicName, Watch] = {}
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -178,27 +231,24 @@ class Pressure:
             metrics.forget_backlog(*labels)
         self._watches = watches
 
-    def is_free(self, pipeline: Pipeline) -> bool:
-        """Whether the pipeline is known to have room; if not, `admit` says more."""
+    def free(self, pipeline: Pipeline) -> Watch | None:
+        """The pipeline's watch if it is known to have room; if not, `admit` says more."""
         watch = self._watches.get(pipeline.topic)
-        return watch is not None and watch.refused is None and self._is_fresh(watch)
+        return watch if watch is not None and watch.is_free(self._loop.time()) else None
 
-    async def admit(self, pipeline: Pipeline) -> None:
+    async def admit(self, pipeline: Pipeline) -> Watch:
         """Raises BacklogError, unless a first look that is under way finds the pipeline free."""
         watch = self._watches.get(pipeline.topic)
         if watch is not None and not watch.looked.is_set():
             await self._first_look(watch)
-        if watch is None or not self._is_fresh(watch):
+        if watch is not None and watch.is_free(self._loop.time()):
+            return watch
+        if watch is None or watch.refused is None:
             raise BacklogError(
                 f"How much of pipeline {pipeline.name} is unread is not known now.",
                 retry_after=_UNKNOWN_RETRY,
             )
-        if watch.refused is not None:
-            raise BacklogError(
-                f"The unread part of pipeline {pipeline.name} {watch.refused}; it takes events "
-                "again when the stream has stored some.",
-                retry_after=watch.retry_after(),
-            )
+        raise BacklogError(f"{watch.refused}.", retry_after=watch.retry_after())
 
     @staticmethod
     async def _first_look(watch: Watch) -> None:
@@ -207,11 +257,6 @@ class Pressure:
                 await watch.looked.wait()
         except TimeoutError:
             return
-
-    def _is_fresh(self, watch: Watch) -> bool:
-        if not watch.looked.is_set():
-            return False
-        return self._loop.time() - watch.last_look <= self._settings.stale_after
 
     async def run(self) -> None:
         """Looks at all pipelines once an interval, for ever; a supervised task."""
@@ -229,20 +274,39 @@ class Pressure:
                 continue
 
     async def _look(self) -> None:
-        threshold = self._settings.threshold
+        threshold, began = self._settings.threshold, self._loop.time()
         questions = {
             topic: Question(watch.pipeline.partitions, threshold * watch.pipeline.retention_seconds)
             for topic, watch in self._watches.items()
         }
         if not questions:
             return
+        looks = {topic: Look(began, watch.settled) for topic, watch in self._watches.items()}
         async with asyncio.timeout(self._settings.stale_after):
             seen = await self._watcher.look(questions)
-        now = self._loop.time()
         for topic, states in seen.items():
             watch = self._watches.get(topic)
             if watch is not None:
-                watch.see(states, threshold, self._settings.record_bytes, now)
+                watch.see(states, self._settings, self._replicas, looks[topic])
+
+
+class Offers:
+    """What a request hands to the publisher; a context manager that tells the watches."""
+
+    __slots__ = ("_offers",)
+
+    def __init__(self, offers: Iterable[tuple[Watch, Bundle]]) -> None:
+        self._offers = [
+            (watch, bundle.size + _RECORD * len(bundle.records)) for watch, bundle in offers
+        ]
+
+    def __enter__(self) -> None:
+        for watch, size in self._offers:
+            watch.offered += size
+
+    def __exit__(self, *_: object) -> None:
+        for watch, size in self._offers:
+            watch.settled += size
 
 
 def _labels(watches: Mapping[TopicName, Watch]) -> set[tuple[str, str]]:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from argus_contract.records import Record
 
 from argus_ingest import metrics
-from argus_ingest.budget import Budget
+from argus_ingest.budget import RECORD, Account, Budget
 from argus_ingest.errors import LogUnavailableError
 from argus_ingest.route import Bundle
 
@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 _RETRY_AFTER: Final = 2.0
 _SWEEP: Final = 0.1
 """Seconds between two looks for requests past their deadline."""
-_OVERHEAD: Final = 64
-"""Bytes that aiokafka and Python keep of a record beside its value, roughly."""
 _DETAIL: Final = (
     "Kafka did not acknowledge the events. They may be stored all the same; sending them again "
     "with the same id and timestamp is safe."
@@ -63,12 +61,18 @@ class Log(Protocol):
 class Ticket:
     """One request's wait for all of its records, and the bytes that it holds until then."""
 
-    __slots__ = ("deadline", "done", "left", "size")
+    __slots__ = ("account", "deadline", "done", "left", "size")
 
     def __init__(
-        self, done: "asyncio.Future[None]", records: int, size: int, deadline: float
+        self,
+        done: "asyncio.Future[None]",
+        account: Account,
+        records: int,
+        size: int,
+        deadline: float,
     ) -> None:
         self.done = done
+        self.account = account
         self.left = records
         """Records of which nobody knows yet what became of them."""
         self.size = size
@@ -129,7 +133,7 @@ class Publisher:
         self._idle = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    async def publish(self, bundles: Collection[Bundle]) -> None:
+    async def publish(self, bundles: Collection[Bundle], account: Account) -> None:
         """Returns when Kafka has every record; `run` must be running.
 
         Raises LogUnavailableError, or BusyError before anything is queued.
@@ -137,10 +141,11 @@ class Publisher:
         if not self._log.connected_once:
             raise LogUnavailableError("No broker has been reached yet.", retry_after=_RETRY_AFTER)
         records = sum(len(bundle.records) for bundle in bundles)
-        size = records * _OVERHEAD + sum(bundle.size for bundle in bundles)
-        self._budget.take(size)
+        size = records * RECORD + sum(bundle.size for bundle in bundles)
+        self._budget.take(account, size)
         done: asyncio.Future[None] = self._loop.create_future()
-        ticket = Ticket(done, records, size, self._loop.time() + self._delivery_timeout)
+        deadline = self._loop.time() + self._delivery_timeout
+        ticket = Ticket(done, account, records, size, deadline)
         self._tickets.append(ticket)
         for bundle in bundles:
             self._queue(bundle, ticket)
@@ -252,7 +257,7 @@ class Publisher:
         """So many records of a request are done with, sent or not."""
         ticket.left -= records
         if ticket.left == 0:
-            self._budget.give(ticket.size)
+            self._budget.give(ticket.account, ticket.size)
             if not ticket.done.done():
                 ticket.done.set_result(None)
 

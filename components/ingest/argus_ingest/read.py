@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from argus_contract.sizes import KIB, MIB
 
-from argus_ingest.budget import Budget
+from argus_ingest.budget import REQUEST, Account, Budget
 from argus_ingest.deadlines import Deadlines
 from argus_ingest.errors import (
     BodyTooLargeError,
@@ -55,22 +55,25 @@ class UnreadableBodyError(Exception):
 class Loan:
     """What one request holds of the budget; a context manager that gives it back."""
 
-    __slots__ = ("_budget", "_held")
+    __slots__ = ("_account", "_budget", "_held")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, account: Account) -> None:
+        """Takes what any request needs; raises BusyError where there is not even that."""
+        budget.take(account, REQUEST)
         self._budget = budget
-        self._held = 0
+        self._account = account
+        self._held = REQUEST
 
     def take(self, size: int) -> None:
-        """Raises BusyError where the budget is used up."""
-        self._budget.take(size)
+        """Raises BusyError where the tenant would hold too much."""
+        self._budget.take(self._account, size)
         self._held += size
 
     def __enter__(self) -> "Loan":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._budget.give(self._held)
+        self._budget.give(self._account, self._held)
 
 
 class BodyReader:

@@ -7,6 +7,8 @@ from argus_contract import sizes
 from argus_runtime.settings import KafkaSettings, ProcessSettings, RedisSettings, Section
 from pydantic import Field, model_validator
 
+from argus_ingest.budget import RECORD, REQUEST
+
 
 class HttpSettings(Section):
     """Where and how HTTP is served."""
@@ -36,11 +38,18 @@ class LimitSettings(Section):
     """Largest body after inflating, in bytes."""
     events: int = Field(default=sizes.MAX_EVENTS, gt=0)
     """Most events in one request."""
-    bytes_in_flight: int = Field(default=64 * sizes.MIB, gt=0)
+    bytes_in_flight: int = Field(default=96 * sizes.MIB, gt=0)
     """Bytes of bodies and unacknowledged records that the process holds before it answers 503."""
+    tenant_share: float = Field(default=0.5, gt=0, lt=1)
+    """Share of `bytes_in_flight` that one tenant may hold while no other holds anything; the more
+    tenants do, the less each may. With 0.5, n tenants may hold 1 / (n + 1) of it each, so there is
+    room for one more."""
     redis_timeout: float = Field(default=0.1, gt=0)
     """Seconds that one call to the shared buckets may take. A check waits for the call before its
     own at most, so Redis delays no request by more than twice this, and that once an outage."""
+    redis_calm: float = Field(default=0.05, gt=0)
+    """Seconds that a call to them should take at most. What calls take beyond it adds up; at
+    `redis_timeout` Redis counts as away, until it answers within this."""
     redis_retry: float = Field(default=0.5, gt=0)
     """Seconds between attempts to find the shared buckets again."""
     redis_cluster: bool = False
@@ -48,10 +57,17 @@ class LimitSettings(Section):
     local_buckets: int = Field(default=100_000, ge=2)
     """Most local buckets kept while Redis is away, and as many again of the generation before."""
 
+    denials: int = Field(default=50_000, ge=1)
+    """Most empty buckets remembered, by key or by key and address."""
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.bytes_in_flight < self.body_bytes + 2 * self.inflated_bytes:
-            raise ValueError("bytes_in_flight must hold one largest request: body + 2 × inflated")
+        largest = REQUEST + self.body_bytes + 2 * self.inflated_bytes + RECORD * self.events
+        if self.bytes_in_flight * self.tenant_share < largest:
+            raise ValueError(
+                f"tenant_share of bytes_in_flight must hold one largest request, {largest} bytes: "
+                "its body, that inflated, its records"
+            )
         return self
 
 
@@ -88,7 +104,9 @@ class PressureSettings(Section):
     threshold: float = Field(default=0.8, gt=0, lt=1)
     """Share of a topic's retention, in bytes or time, that may be unread."""
     stale_after: float = Field(default=30.0, gt=0)
-    """Seconds after which the last look no longer counts and the pipeline is refused."""
+    """Seconds after which the last look no longer counts and the pipeline is refused. Sooner if
+    meanwhile the processes of the edge could have filled the room that it found, or if what was
+    unread then could have expired."""
     record_bytes: float = Field(default=4096.0, gt=0)
     """Bytes that an unread record is taken to have where the broker tells no log sizes (managed
     ones may not implement DescribeLogDirs). Larger is safer and refuses sooner."""

@@ -12,6 +12,7 @@ from argus_contract.registry import Bucket, Key, TenantDocument
 from argus_contract.routing import Router
 
 from argus_ingest.buckets import Check
+from argus_ingest.budget import Account
 from argus_ingest.errors import Header
 
 ADDRESS_POLICY: Final = "ip"
@@ -25,12 +26,13 @@ def _policy(name: str, limit: Bucket) -> str:
 
 
 class Tenant:
-    """A tenant's document with what is derived from it once."""
+    """A tenant's document with what is derived from it once, and what it holds of the process."""
 
-    __slots__ = ("display", "document", "key_only_policy", "policy", "router")
+    __slots__ = ("account", "display", "document", "key_only_policy", "policy", "router")
 
-    def __init__(self, document: TenantDocument) -> None:
+    def __init__(self, document: TenantDocument, account: Account) -> None:
         self.document = document
+        self.account = account
         self.display = document.display
         self.router = Router(document.pipelines)
         key = _policy(KEY_POLICY, document.limits.per_key)
@@ -91,8 +93,11 @@ class Directory:
         tenants = {}
         for tenant_id, document in documents.items():
             known = self.tenants.get(tenant_id)
-            unchanged = known is not None and known.document == document
-            tenants[tenant_id] = known if known is not None and unchanged else Tenant(document)
+            if known is None:
+                known = Tenant(document, Account())
+            elif known.document != document:
+                known = Tenant(document, known.account)
+            tenants[tenant_id] = known
         self.tenants = tenants
         self.accesses = {
             key.hash: _access(tenant, key)

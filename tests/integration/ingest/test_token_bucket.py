@@ -127,7 +127,10 @@ async def test_sixty_four_clients_get_burst_plus_rate_times_time_and_never_one_m
     shared = [
         RecordingBuckets(runtime_redis.connect(RedisSettings(url=redis_url))) for _ in range(2)
     ]
-    limiters = [Limiter(one, LocalBuckets(10, 1.0), timeout=5.0, retry=1.0) for one in shared]
+    limiters = [
+        Limiter(one, LocalBuckets(10, 1.0), timeout=5.0, calm=5.0, retry=1.0, on_switch=list)
+        for one in shared
+    ]
     running = [asyncio.create_task(limiter.run()) for limiter in limiters]
     await until(lambda: not any(limiter.away for limiter in limiters))
     for one in shared:
@@ -179,9 +182,9 @@ async def test_a_refusal_by_one_bucket_spends_from_neither(buckets: RedisBuckets
             check(tenant, 2, slow, address="a", address_limit=slow),
         ]
     )
-    assert first == Verdict(NOBODY, 0, 9, 2)
+    assert first == Verdict(NOBODY, 0, 0, 9, 2)
     assert (second.refused, second.address_left, second.key_left) == (KEY, 9, 2)
-    assert third == Verdict(NOBODY, 0, 8, 0)
+    assert third == Verdict(NOBODY, 0, 0, 8, 0)
 
 
 async def test_idle_buckets_expire_when_their_debt_is_gone(
@@ -195,7 +198,7 @@ async def test_idle_buckets_expire_when_their_debt_is_gone(
     assert await redis.pttl(one.address_bucket) <= 2
     await asyncio.sleep(1.1)
     assert await redis.exists(one.key_bucket, one.address_bucket) == 0
-    assert await buckets.judge([one]) == [Verdict(NOBODY, 0, 9, 90)]
+    assert await buckets.judge([one]) == [Verdict(NOBODY, 0, 0, 9, 90)]
 
 
 async def test_a_refusal_writes_nothing(redis: Redis, buckets: RedisBuckets) -> None:

@@ -47,11 +47,11 @@ def test_rate_limit_headers_name_the_buckets_that_count() -> None:
     directory.update({document().id: document()})
     server = directory.accesses[hash_key(SERVER_KEY)]
     public = directory.accesses[hash_key(PUBLIC_KEY)]
-    assert answer.limit_headers(server, Verdict(NOBODY, 0, 0, 7)) == [
+    assert answer.limit_headers(server, Verdict(NOBODY, 0, 0, 0, 7)) == [
         (b"ratelimit-policy", b'"key";q=1000000;w=1'),
         (b"ratelimit", b'"key";r=7'),
     ]
-    assert answer.limit_headers(public, Verdict(KEY, 1_500_000, 3, 7)) == [
+    assert answer.limit_headers(public, Verdict(KEY, 1_500_000, 0, 3, 7)) == [
         (b"ratelimit-policy", b'"key";q=1000000;w=1, "ip";q=1000000;w=1'),
         (b"ratelimit", b'"key";r=7;t=2, "ip";r=3;t=2'),
     ]

@@ -15,6 +15,7 @@ from argus_ingest.authenticate import Authenticator
 from argus_ingest.buckets import LocalBuckets
 from argus_ingest.budget import Budget
 from argus_ingest.deadlines import Deadlines
+from argus_ingest.denials import Denials
 from argus_ingest.endpoint import EventsEndpoint, Steps, slices
 from argus_ingest.flood import FloodGuard
 from argus_ingest.limit import Limiter
@@ -37,10 +38,12 @@ class Edge:
     def __init__(self, limits: LimitSettings) -> None:
         tenant = document()
         self.log = FakeLog(room=600)
-        self.budget = Budget(limits.bytes_in_flight)
-        self.limiter = Limiter(FakeBuckets(), LocalBuckets(100, 1.0), timeout=5.0, retry=1.0)
+        self.budget = Budget(limits.bytes_in_flight, limits.tenant_share)
+        self.limiter = Limiter(
+            FakeBuckets(), LocalBuckets(100, 1.0), timeout=5.0, calm=5.0, retry=1.0, on_switch=list
+        )
         self.publisher = Publisher(self.log, self.budget, delivery_timeout=5.0, batches_in_flight=1)
-        self.pressure = Pressure(FakeWatcher(), PressureSettings())
+        self.pressure = Pressure(FakeWatcher(), PressureSettings(), 1)
         self.deadlines = Deadlines(5.0)
         directory = Directory()
         directory.update({tenant.id: tenant})
@@ -51,6 +54,7 @@ class Edge:
                 guard=FloodGuard(Bucket(1e6, 1e6), 1.0, 100),
                 authenticator=Authenticator(directory),
                 reader=BodyReader(limits, self.deadlines),
+                denials=Denials(100),
                 budget=self.budget,
                 limiter=self.limiter,
                 pressure=self.pressure,
@@ -168,7 +172,8 @@ async def test_a_defect_is_an_answer_and_does_not_spread(
 
 
 async def test_busy_is_503_and_passes() -> None:
-    limits = {"body_bytes": 1_000, "inflated_bytes": 1_000, "bytes_in_flight": 3_000}
+    limits = {"body_bytes": 1_000, "inflated_bytes": 1_000, "events": 10}
+    limits["bytes_in_flight"] = 50_000
     async with running(**limits) as edge:
         edge.log.gate.clear()
         large = b'{"event":"x","properties":{"a":"' + b"y" * 900 + b'"}}'

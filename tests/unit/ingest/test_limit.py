@@ -11,6 +11,7 @@ from argus_ingest.limit import Limiter
 from tests.unit.ingest.helpers import PLENTY, FakeBuckets
 
 TIMEOUT = 0.05
+CALM = 0.02
 ONE = Check("t", None, PLENTY, "k", PLENTY, 1)
 
 
@@ -22,7 +23,9 @@ async def until_back(limiter: Limiter) -> None:
 
 @asynccontextmanager
 async def running(shared: FakeBuckets, share: float = 1.0) -> AsyncIterator[Limiter]:
-    limiter = Limiter(shared, LocalBuckets(100, share), timeout=TIMEOUT, retry=0.02)
+    limiter = Limiter(
+        shared, LocalBuckets(100, share), timeout=TIMEOUT, calm=CALM, retry=0.02, on_switch=list
+    )
     task = asyncio.create_task(limiter.run())
     if not shared.away:
         await until_back(limiter)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from argus_contract.names import TopicName
 from argus_ingest.errors import BacklogError
-from argus_ingest.pressure import PartitionState, Pressure, Question, Watch, judge
+from argus_ingest.pressure import Look, PartitionState, Pressure, Question, Watch, judge
 from argus_ingest.settings import PressureSettings
 from prometheus_client import REGISTRY
 
@@ -15,6 +15,7 @@ from tests.unit.ingest.helpers import FakeWatcher, document, pipeline
 
 MAIN = pipeline(retention_bytes=1_000, retention_seconds=100)
 TENANT = document(MAIN)
+SETTINGS = PressureSettings()
 
 
 def state(
@@ -74,20 +75,24 @@ def test_the_fullest_partition_decides() -> None:
 async def test_retry_after_is_the_backlog_over_the_rate_at_which_it_drains() -> None:
     watch = Watch("ns/acme", MAIN)
     for second in range(5):
-        watch.see([state(end=1_000, committed=second * 10, size=0)], 0.8, 1.0, float(second))
+        watch.see(
+            [state(end=1_000, committed=second * 10, size=0)], SETTINGS, 1, Look(float(second), 0)
+        )
     assert watch.retry_after() == pytest.approx(96.0)
 
 
 async def test_a_backlog_that_stands_still_has_the_longest_retry_after() -> None:
     watch = Watch("ns/acme", MAIN)
     for second in range(5):
-        watch.see([state(end=1_000 + second, committed=10)], 0.8, 1.0, float(second))
+        watch.see([state(end=1_000 + second, committed=10)], SETTINGS, 1, Look(float(second), 0))
     assert watch.retry_after() == 300
 
 
 @asynccontextmanager
-async def watching(watcher: FakeWatcher, **changes: float) -> AsyncIterator[Pressure]:
-    pressure = Pressure(watcher, PressureSettings(**{"interval": 0.02, **changes}))
+async def watching(
+    watcher: FakeWatcher, replicas: int = 1, **changes: float
+) -> AsyncIterator[Pressure]:
+    pressure = Pressure(watcher, PressureSettings(**{"interval": 0.02, **changes}), replicas)
     task = asyncio.create_task(pressure.run())
     try:
         yield pressure
@@ -100,7 +105,7 @@ async def test_a_pipeline_with_room_is_free() -> None:
     async with watching(FakeWatcher()) as pressure:
         pressure.update({TENANT.id: TENANT})
         await pressure.admit(MAIN)
-        assert pressure.is_free(MAIN)
+        assert pressure.free(MAIN)
 
 
 @pytest.mark.parametrize(

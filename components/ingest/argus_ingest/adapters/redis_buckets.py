@@ -58,7 +58,7 @@ class Call:
     def verdicts(answer: bytes) -> list[Verdict]:
         """The verdicts in the order of the checks."""
         numbers = iter(_decode(answer)[1])
-        return [Verdict(*four) for four in zip(numbers, numbers, numbers, numbers, strict=True)]
+        return [Verdict(*five) for five in zip(*[numbers] * 5, strict=True)]
 
 
 class RedisBuckets:
