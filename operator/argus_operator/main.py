@@ -37,6 +37,7 @@ from argus_operator.reconcile.pipelines import PipelineStep
 from argus_operator.reconcile.removal import Removal
 from argus_operator.reconcile.status import StatusWriter
 from argus_operator.reconcile.tenants import KeyStep
+from argus_operator.resources import Family
 from argus_operator.resync import Resync
 from argus_operator.settings import OperatorSettings
 from argus_operator.topics import DiskBudget
@@ -86,7 +87,7 @@ async def connect(settings: OperatorSettings) -> AsyncIterator[Adapters]:
 class Logic:
     """What works over the adapters; each has tasks to run."""
 
-    controller: Controller
+    controller: Controller[Family]
     resync: Resync
     auditor: Auditor
 
@@ -111,7 +112,7 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
         lambda: tiers,
         settings.reconcile.settle,
     )
-    controller = Controller(family.reconcile, settings.reconcile)
+    controller = Controller("tenant", family.reconcile, settings.reconcile)
     resync = Resync(
         adapters.cluster,
         adapters.registry,
@@ -153,7 +154,7 @@ async def _prepare(database: Database, settings: OperatorSettings, told: str) ->
     return ""
 
 
-async def control(controller: Controller, tried: asyncio.Event) -> None:
+async def control(controller: Controller[Family], tried: asyncio.Event) -> None:
     """Reconciles once the database has been tried, so that a start flips no condition in vain.
 
     It waits for it only so long: keys and revocations need no database.

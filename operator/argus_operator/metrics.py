@@ -6,16 +6,19 @@ from prometheus_client import Counter, Gauge, Histogram
 
 RECONCILES: Final = Counter(
     "argus_operator_reconciles_total",
-    "Tenants reconciled with their pipelines, by outcome: done, retry (a dependency is away), "
-    "failed (a fault of the operator).",
-    ["outcome"],
+    "Tenants reconciled with their pipelines, or replays, by outcome: done, retry (a dependency is "
+    "away), failed (a fault of the operator).",
+    ["kind", "outcome"],
 )
 RECONCILE_SECONDS: Final = Histogram(
     "argus_operator_reconcile_seconds",
     "Time that one reconciliation took.",
+    ["kind"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120),
 )
-QUEUE: Final = Gauge("argus_operator_queue", "Tenants that wait to be reconciled.")
+QUEUE: Final = Gauge(
+    "argus_operator_queue", "Tenants, or replays, that wait to be reconciled.", ["kind"]
+)
 RESYNC_AGE: Final = Gauge(
     "argus_operator_resync_age_seconds", "Time since the last finished look at everything."
 )

@@ -34,21 +34,12 @@ from argus_operator.reconcile.pipelines import PipelineStep, Provisioned, entry
 from argus_operator.reconcile.removal import Removal
 from argus_operator.reconcile.status import StatusWriter
 from argus_operator.reconcile.tenants import Keyring, KeyStep
+from argus_operator.reconcile.verdict import Verdict
 from argus_operator.resources import Family, Pipeline, Tenant, family_of_pipeline
 from argus_operator.schemas import TenantSchema
 from argus_operator.settings import Tiers
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether the family has to be looked at again before the next resync."""
-
-    retry: bool = False
-    """A dependency failed: with back-off."""
-    again_in: float | None = None
-    """Pods are still to hear of a change: after this many seconds."""
 
 
 @dataclass(frozen=True, slots=True)

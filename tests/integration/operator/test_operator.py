@@ -299,7 +299,7 @@ async def test_metrics_are_served(operator: Operator) -> None:
     status, text = await operator.ops_answer("/metrics")
 
     assert status == 200
-    assert 'argus_operator_reconciles_total{outcome="done"}' in text
+    assert 'argus_operator_reconciles_total{kind="tenant",outcome="done"}' in text
 
 
 async def test_what_the_stream_reports_becomes_figures_conditions_and_metrics(

@@ -2,18 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from argus_operator.controller import Controller, Reconcile
+from argus_operator.controller import Controller
 from argus_operator.errors import RefusedError, UnavailableError
-from argus_operator.reconcile.family import Verdict
+from argus_operator.reconcile.verdict import Verdict
 from argus_operator.resources import Family
 from argus_operator.settings import ReconcileSettings
 
 from tests.unit.operator.waiting import until
 
+Reconcile = Callable[[Family], Awaitable[Verdict]]
 A, B = Family("n", "a"), Family("n", "b")
 SETTINGS = ReconcileSettings(workers=2, timeout=1, backoff=0.01, backoff_max=0.04)
 
@@ -21,8 +22,8 @@ SETTINGS = ReconcileSettings(workers=2, timeout=1, backoff=0.01, backoff_max=0.0
 @asynccontextmanager
 async def running(
     reconcile: Reconcile, settings: ReconcileSettings = SETTINGS
-) -> AsyncIterator[Controller]:
-    controller = Controller(reconcile, settings)
+) -> AsyncIterator[Controller[Family]]:
+    controller = Controller("tenant", reconcile, settings)
     task = asyncio.create_task(controller.run())
     try:
         yield controller

@@ -11,12 +11,13 @@ from argus_contract.registry import TenantDocument
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.reconcile.bookkeeping import Bookkeeper
-from argus_operator.reconcile.family import FamilyReconciler, Verdict
+from argus_operator.reconcile.family import FamilyReconciler
 from argus_operator.reconcile.health import Health
 from argus_operator.reconcile.pipelines import PipelineStep
 from argus_operator.reconcile.removal import Removal
 from argus_operator.reconcile.status import StatusWriter
 from argus_operator.reconcile.tenants import KeyStep
+from argus_operator.reconcile.verdict import Verdict
 from argus_operator.resources import Family
 from argus_operator.settings import Tier, Tiers
 from argus_operator.topics import DiskBudget
