@@ -1,13 +1,10 @@
 -- Replays of dead letters, dead letters by reason, what stands still and why, how old the oldest
 -- unread record is.
 
--- What gets other arguments or columns: the routines, which in an empty database have not run yet,
--- make it anew. A call with the arguments of before finds the new function, for what was added
--- has a default.
+-- The routines make them anew with one argument more, which has a default, so that a call with the
+-- arguments of before finds them. Everything else that a call which is under way uses stays.
 DROP FUNCTION IF EXISTS
     argus.store(text[], integer[], bigint[], bigint[], bigint[], bigint[], bigint[], jsonb),
-    argus.store_staged(text[], integer[]),
-    argus.insert_rows(text, text, integer[], integer[], text[]),
     argus.ensure_pipeline(text, text, text, text, text, integer, interval, interval, interval);
 
 -- In the order in which argus.store takes the tables.
@@ -16,14 +13,12 @@ ALTER TABLE argus.offsets
     ADD COLUMN oldest_unread_at     timestamptz,
     ADD COLUMN oldest_unread_offset bigint,
     ADD COLUMN sampled_at           timestamptz;
-COMMENT ON COLUMN argus.offsets.last_event_at IS 'The greatest receipt time of a stored row.';
+COMMENT ON COLUMN argus.offsets.last_event_at IS 'The greatest receipt time of a stored row, to the second.';
 COMMENT ON COLUMN argus.offsets.oldest_unread_at IS
     'When the oldest record that is not stored was received, as last sampled; null where all is.';
 COMMENT ON COLUMN argus.offsets.oldest_unread_offset IS
     'Where the partition stood when oldest_unread_at was sampled.';
 COMMENT ON COLUMN argus.offsets.sampled_at IS 'When log_end was last sampled, to some seconds.';
-
-ALTER TYPE argus.slice_terms ADD ATTRIBUTE last_event_at timestamptz;
 
 -- The default is the most that a pipeline may ask for: it holds until the operator says better.
 ALTER TABLE argus.pipelines

@@ -26,7 +26,7 @@ BEGIN
     END IF;
     PERFORM argus.settle(ARRAY[
         ROW(1, open_partition.topic, open_partition.partition, standing, log_start,
-            0, 0, 0, 0, log_start - standing, '{}', NULL)::argus.slice_terms
+            0, 0, 0, 0, log_start - standing, '{}')::argus.slice_terms
     ]);
     RETURN log_start;
 END

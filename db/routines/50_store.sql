@@ -168,7 +168,7 @@ $$;
 -- no value that fits a row may stop the batch.
 CREATE OR REPLACE FUNCTION argus.insert_rows(
     schema_name text, relation text, slices integer[], partitions integer[], refused text[]
-) RETURNS TABLE (slice integer, stored bigint, deltas jsonb, last_event_at timestamptz)
+) RETURNS TABLE (slice integer, stored bigint, deltas jsonb)
 LANGUAGE plpgsql
 AS $$
 BEGIN
@@ -204,17 +204,17 @@ BEGIN
                 max = greatest(r.max, excluded.max)
         ), by_event AS (
             SELECT source_partition, date_bin('1 second', received_at, 'epoch') AS second, event,
-                   count(*) AS n, max(received_at) AS latest
+                   count(*) AS n
             FROM inserted
             GROUP BY 1, 2, 3
         ), by_second AS (
             SELECT source_partition, second, sum(n)::bigint AS n,
-                   jsonb_object_agg(event, n) AS events, max(latest) AS latest
+                   jsonb_object_agg(event, n) AS events
             FROM by_event
             GROUP BY 1, 2
         )
         SELECT min(s.slice)::integer, sum(b.n)::bigint,
-               jsonb_object_agg(extract(epoch FROM b.second)::bigint, b.events), max(b.latest)
+               jsonb_object_agg(extract(epoch FROM b.second)::bigint, b.events)
         FROM by_second b
         JOIN unnest($2) WITH ORDINALITY AS s (source_partition, slice) USING (source_partition)
         WHERE s.slice = ANY ($1)
@@ -287,9 +287,7 @@ $$;
 -- rows, rollups.
 CREATE OR REPLACE FUNCTION argus.store_staged(
     topics text[], partitions integer[]
-) RETURNS TABLE (
-    slice integer, stored bigint, duplicate bigint, deltas jsonb, last_event_at timestamptz
-)
+) RETURNS TABLE (slice integer, stored bigint, duplicate bigint, deltas jsonb)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -326,8 +324,7 @@ BEGIN
                     target.dedupe_window)
             LOOP
                 unaccounted := unaccounted - found_rows.duplicate;
-                RETURN QUERY SELECT found_rows.slice, 0::bigint, found_rows.duplicate, NULL::jsonb,
-                                    NULL::timestamptz;
+                RETURN QUERY SELECT found_rows.slice, 0::bigint, found_rows.duplicate, NULL::jsonb;
             END LOOP;
         END IF;
         FOR found_rows IN
@@ -338,12 +335,11 @@ BEGIN
                      ELSE '{}' END)
         LOOP
             unaccounted := unaccounted - found_rows.stored;
-            RETURN QUERY SELECT found_rows.slice, found_rows.stored, 0::bigint, found_rows.deltas,
-                                found_rows.last_event_at;
+            RETURN QUERY SELECT found_rows.slice, found_rows.stored, 0::bigint, found_rows.deltas;
         END LOOP;
         IF unaccounted > 0 THEN
             RETURN QUERY
-            SELECT d.slice, 0::bigint, d.duplicate, NULL::jsonb, NULL::timestamptz
+            SELECT d.slice, 0::bigint, d.duplicate, NULL::jsonb
             FROM argus.count_duplicates(
                 target.schema_name, 'events_' || target.relation, target.slices, partitions,
                 target.earliest, target.latest) d;
@@ -553,7 +549,9 @@ BEGIN
         dead_lettered = o.dead_lettered + t.dead_lettered,
         skipped       = o.skipped + t.skipped,
         lost          = o.lost + t.lost,
-        last_event_at = greatest(o.last_event_at, t.last_event_at),
+        last_event_at = greatest(o.last_event_at, (
+            SELECT to_timestamp(max(second::bigint)) FROM jsonb_object_keys(t.deltas) second
+        )),
         updated_at    = now()
     FROM unnest(terms) t
     WHERE o.topic = t.topic AND o.partition = t.partition AND o.next_offset = t.from_offset;
@@ -592,20 +590,18 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
-    plain CONSTANT boolean := letters = '[]' AND replays = '[]';
     terms argus.slice_terms[];
 BEGIN
     PERFORM argus.require_own_staging();
     PERFORM argus.fence(topics, partitions, from_offsets);
     PERFORM argus.require_rows_in_slices(from_offsets, to_offsets);
-    IF NOT plain THEN
+    IF letters <> '[]' OR replays <> '[]' THEN
         PERFORM argus.require_attempts(topics, letters, replays);
     END IF;
 
     WITH moved AS MATERIALIZED (
         SELECT slice, sum(stored)::bigint AS stored, sum(duplicate)::bigint AS duplicate,
-               (array_agg(deltas) FILTER (WHERE deltas IS NOT NULL))[1] AS deltas,
-               max(last_event_at) AS last_event_at
+               (array_agg(deltas) FILTER (WHERE deltas IS NOT NULL))[1] AS deltas
         FROM argus.store_staged(topics, partitions)
         GROUP BY slice
     ), lettered AS MATERIALIZED (
@@ -615,7 +611,7 @@ BEGIN
     SELECT array_agg(ROW(
         s.slice, s.topic, s.partition, s.from_offset, s.to_offset,
         coalesce(m.stored, 0), coalesce(m.duplicate, 0) + s.duplicate_letters,
-        coalesce(l.recorded, 0), s.skipped, s.lost, coalesce(m.deltas, '{}'), m.last_event_at
+        coalesce(l.recorded, 0), s.skipped, s.lost, coalesce(m.deltas, '{}')
     )::argus.slice_terms) INTO terms
     FROM unnest(topics, partitions, from_offsets, to_offsets, skipped, lost, duplicate_letters)
         WITH ORDINALITY
@@ -623,7 +619,7 @@ BEGIN
     LEFT JOIN moved m USING (slice)
     LEFT JOIN lettered l USING (slice);
 
-    IF NOT plain THEN
+    IF replays <> '[]' OR jsonb_path_exists(letters, '$[*].root ? (@ != null)') THEN
         PERFORM argus.settle_replays(topics, partitions, letters, replays);
     END IF;
     PERFORM argus.settle(terms);

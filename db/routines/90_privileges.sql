@@ -17,6 +17,7 @@ BEGIN
         argus.create_staging(),
         argus.store(text[], integer[], bigint[], bigint[], bigint[], bigint[], bigint[], jsonb,
                     jsonb),
+        argus.rehearse(text, integer, bigint, bigint, bigint),
         argus.known_ids(text, uuid[], timestamptz[]),
         argus.open_partition(text, integer, bigint),
         argus.settled_replays(text[], integer[]),
