@@ -34,16 +34,6 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A dead letter in its topic; `key` names its source as `topic/partition/offset`."""
-
-    key: str
-    reason: str
-    at: datetime
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Recorded:
     """A dead letter as SQL recorded it when it settled the source record."""
 
@@ -57,7 +47,8 @@ class Books:
     """All that is known of one pipeline at one moment.
 
     `rows` is a count of its table; `letters_expired` is how many recorded letters SQL has dropped
-    since, by age. `recorded` and `letters` are by key, so that copies of a letter are one.
+    since, by age. `recorded` and `letters`, which says when each was written, are by key, so that
+    copies of a letter are one.
     `letter_retention` is how long Kafka keeps letters, None for ever.
     """
 
@@ -68,7 +59,7 @@ class Books:
     rows: int
     letters_expired: int
     recorded: Mapping[str, Recorded]
-    letters: Mapping[str, Letter]
+    letters: Mapping[str, datetime]
     letter_retention: timedelta | None
     now: datetime
 
@@ -120,11 +111,9 @@ class Books:
     def _unrecorded(self) -> Check:
         settled = {(line.topic, line.partition): line.next_offset for line in self.lines}
         strange = [
-            letter.key
-            for letter in self.letters.values()
-            if letter.key not in self.recorded
-            and self._is_young(letter.at)
-            and not _is_ahead(letter.key, settled)
+            key
+            for key, at in self.letters.items()
+            if key not in self.recorded and self._is_young(at) and not _is_ahead(key, settled)
         ]
         return Check(
             "letters in the topic without a record",

@@ -2,11 +2,11 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from argus_contract.names import TopicName, dead_letter_topic
 
-from argus_cli.audit import Books, Letter, Recorded
+from argus_cli.audit import Books, Recorded
 from argus_cli.database import Counted, Database, Snapshot
 from argus_cli.ledger import Line
 from argus_cli.log import Log
@@ -41,12 +41,12 @@ async def _books(counted: Counted, lines: list[Line], snapshot: Snapshot, log: L
         == (counted.namespace, counted.tenant, counted.pipeline)
     )
     recorded: dict[str, Recorded] = {}
-    letters: dict[str, Letter] = {}
+    letters: dict[str, datetime] = {}
     retention: timedelta | None = None
     for topic in {line.topic for line in own}:
         letters_topic = dead_letter_topic(TopicName(topic))
         recorded |= snapshot.recorded[topic]
-        letters |= await log.letters(letters_topic)
+        letters |= await log.written(letters_topic)
         retention = await log.retention(letters_topic)
     return Books(
         namespace=counted.namespace,

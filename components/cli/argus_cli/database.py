@@ -4,7 +4,7 @@ One snapshot an answer: a repeatable-read transaction, so that a count and the l
 held against are of the same moment. It only ever reads.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +13,16 @@ from typing import Any, Final
 import asyncpg
 from argus_contract import headers
 from argus_contract.registry import Pipeline
+from argus_runtime import database as runtime
+from argus_runtime.settings import DatabaseSettings
 
 from argus_cli.audit import Recorded
 from argus_cli.errors import UnreachableError
 from argus_cli.ledger import Line
+from argus_cli.replay import Outcome, Standing
 
+_APPLICATION: Final = "argus-cli"
+_CONNECT_S: Final = 10.0
 _TIMEOUT_S: Final = 60.0
 
 # argus.ledger, and besides the partitions that no stream has opened yet: what waits there is in
@@ -60,6 +65,8 @@ from {table}
 where received_at >= $1 and received_at < $2
 group by event
 """
+_STANDINGS: Final = "select root, attempt, outcome from argus.replays where root = any($1::text[])"
+_POSITIONS: Final = "select partition, next_offset from argus.offsets where topic = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +132,19 @@ class Database:
             found[row["topic"]][key] = Recorded(key, row["code"], row["at"])
         return found
 
+    async def standings(self, roots: Sequence[str]) -> dict[str, Standing]:
+        """How the last replay of each of these dead letters was settled, by its key.
+
+        None for one without a replay, or whose replay has not been read yet.
+        """
+        rows = await self._connection.fetch(_STANDINGS, list(roots))
+        return {row["root"]: Standing(row["attempt"], Outcome(row["outcome"])) for row in rows}
+
+    async def positions(self, topic: str) -> dict[int, int]:
+        """The first offset of each partition that is not settled."""
+        rows = await self._connection.fetch(_POSITIONS, topic)
+        return {row["partition"]: row["next_offset"] for row in rows}
+
     async def received(
         self, pipeline: Pipeline, since: datetime, event_ids: Iterable[str]
     ) -> Received:
@@ -145,21 +165,38 @@ class Database:
 
 
 @asynccontextmanager
-async def reading(url: str) -> AsyncIterator[Database]:
+async def reading(target: str | DatabaseSettings) -> AsyncIterator[Database]:
     """A connected reader; raises UnreachableError where the database refuses or does not answer.
 
-    So it does where it knows no schema `argus`, or where the role may not read it.
+    So it does where it knows no schema `argus`, or where the role may not read it. `target` is a
+    URL, or its parts.
     """
-    settings: dict[str, Any] = {"application_name": "argus-cli"}
     try:
-        connection = await asyncpg.connect(
-            url, timeout=10, command_timeout=_TIMEOUT_S, server_settings=settings
-        )
+        connection = await asyncpg.connect(**connect_options(target))
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
-        raise UnreachableError("the database in ARGUS_DATABASE_URL", error) from error
+        raise UnreachableError(named(target), error) from error
     try:
         yield Database(connection)
     except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
         raise UnreachableError("what ARGUS keeps in the database", error) from error
     finally:
         await connection.close()
+
+
+def connect_options(target: str | DatabaseSettings) -> dict[str, Any]:
+    """Keyword arguments for asyncpg.connect."""
+    if isinstance(target, DatabaseSettings):
+        return runtime.connect_options(target, _APPLICATION) | {"command_timeout": _TIMEOUT_S}
+    return {
+        "dsn": target,
+        "timeout": _CONNECT_S,
+        "command_timeout": _TIMEOUT_S,
+        "server_settings": {"application_name": _APPLICATION},
+    }
+
+
+def named(target: str | DatabaseSettings) -> str:
+    """The database as messages name it: never with a password."""
+    if isinstance(target, DatabaseSettings):
+        return f"the database {target.name} at {target.host}:{target.port}"
+    return "the database in ARGUS_DATABASE_URL"

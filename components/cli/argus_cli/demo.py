@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from math import floor
 from typing import Final
 
-from argus_contract.names import TopicName, dead_letter_topic
 from argus_contract.registry import TenantDocument
 from argus_contract.times import SECOND, from_micros
 from rich.console import Console
@@ -158,11 +157,14 @@ class Demo:
 
     async def _letters(self) -> int:
         """Letters of this run, by the mark in their bytes; copies are one."""
-        mark, found = self.run.encode(), 0
-        for pipeline in self.tenant.pipelines:
-            letters = await self.log.letters(dead_letter_topic(TopicName(pipeline.topic)))
-            found += sum(mark in letter.value for letter in letters.values())
-        return found
+        mark = self.run.encode()
+        found = [
+            letter.key
+            for pipeline in self.tenant.pipelines
+            async for letter in self.log.letters(pipeline.dead_letter_topic)
+            if mark in letter.value
+        ]
+        return len(set(found))
 
 
 @asynccontextmanager
@@ -176,9 +178,7 @@ async def prepared(settings: Settings, console: Console) -> AsyncIterator[Demo]:
     async with AsyncExitStack() as stack:
         yield Demo(
             console=console,
-            database=await stack.enter_async_context(
-                database.reading(settings.require_database_url())
-            ),
+            database=await stack.enter_async_context(database.reading(settings.require_database())),
             log=await stack.enter_async_context(log.reading(kafka)),
             live=await stack.enter_async_context(live.reading(settings.require_redis())),
             client=await stack.enter_async_context(Client(settings.require_url(), key)),

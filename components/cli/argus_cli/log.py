@@ -1,4 +1,4 @@
-"""Reads Kafka for the ledger: log ends, and the letters of a dead-letter topic.
+"""Reads Kafka: log ends, and the letters of a dead-letter topic.
 
 Joins no consumer group and commits nothing: looking changes nothing.
 """
@@ -6,20 +6,20 @@ Joins no consumer group and commits nothing: looking changes nothing.
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
-from argus_contract import headers
-from argus_contract.times import from_micros
+from argus_contract.times import to_micros
 from argus_runtime import kafka
 from argus_runtime.settings import KafkaSettings
 
-from argus_cli.audit import Letter
 from argus_cli.errors import UnknownError, UnreachableError
+from argus_cli.latest import Latest
+from argus_cli.letters import Key, Letter, written
 
 _CLIENT: Final = "argus-cli"
 _TIMEOUT_S: Final = 30.0
@@ -42,29 +42,89 @@ class Log:
             found = await self._consumer.end_offsets(wanted) if wanted else {}
         return {(where.topic, where.partition): offset for where, offset in found.items()}
 
-    async def letters(self, topic: str) -> dict[str, Letter]:
-        """All letters of a dead-letter topic by key; of copies, the last.
+    async def letters(
+        self, topic: str, since: datetime | None = None, until: int | None = None
+    ) -> AsyncIterator[Letter]:
+        """The letters of a dead-letter topic in its order, every copy among them.
+
+        From those written at `since` on, up to the offset `until`, else to the end as it is now;
+        what is no letter is left out. Raises UnknownError where there is no such topic.
+        """
+        async for record in self._records(topic, since, until):
+            letter = _letter(record)
+            if letter is not None:
+                yield letter
+
+    async def written(self, topic: str) -> dict[str, datetime]:
+        """When each record of a dead-letter topic was written, by its key; of copies, the last.
 
         Raises UnknownError where there is no such topic.
         """
+        return {
+            (record.key or b"").decode("utf-8", "replace"): written(record.timestamp)
+            async for record in self._records(topic, None, None)
+        }
+
+    async def latest(
+        self, topic: str, since: datetime | None = None
+    ) -> tuple[AsyncIterator[Letter], int]:
+        """Each event's latest letter, once and in the order of the topic, and how many there are.
+
+        Reads the topic twice, and keeps none of it. With `since`, of the letters from there on.
+        """
+        known, end = Latest(), 0
+        async for letter in self.letters(topic, since):
+            known.add(letter.root, letter.attempt, letter.place)
+            end = letter.place + 1
+
+        async def standing() -> AsyncIterator[Letter]:
+            async for letter in self.letters(topic, since, end):
+                if known.stands(letter.root, letter.place):
+                    yield letter
+
+        return standing(), len(known)
+
+    async def _records(
+        self, topic: str, since: datetime | None, until: int | None
+    ) -> AsyncIterator[ConsumerRecord]:
+        where = TopicPartition(topic, 0)
+        start, end = await self._bounds(where, since)
+        end = end if until is None else until
+        self._consumer.assign([where])
+        self._consumer.seek(where, start)
+        async for record in self._read(where, end):
+            yield record
+
+    async def _bounds(self, where: TopicPartition, since: datetime | None) -> tuple[int, int]:
+        """Offsets of the first record to read and after the last."""
         async with asyncio.timeout(_TIMEOUT_S):
-            if topic not in await self._consumer.topics():
-                raise UnknownError(f"Kafka has no topic {topic}")
-            where = TopicPartition(topic, 0)
-            self._consumer.assign([where])
-            start = (await self._consumer.beginning_offsets([where]))[where]
+            if where.topic not in await self._consumer.topics():
+                raise UnknownError(f"Kafka has no topic {where.topic}")
             end = (await self._consumer.end_offsets([where]))[where]
-            self._consumer.seek(where, start)
-        read = [_letter(record) async for record in self._read(where, end)]
-        return {letter.key: letter for letter in read}
+            if since is None:
+                return (await self._consumer.beginning_offsets([where]))[where], end
+            asked = {where: to_micros(since) // 1000}
+            found = (await self._consumer.offsets_for_times(asked))[where]
+        return end if found is None else found.offset, end
 
     async def _read(self, where: TopicPartition, end: int) -> AsyncIterator[ConsumerRecord]:
-        while await self._consumer.position(where) < end:
+        position = await self._consumer.position(where)
+        while position < end:
             async with asyncio.timeout(_TIMEOUT_S):
-                fetched = await self._consumer.getmany(where, timeout_ms=_POLL_MS)
-            for record in fetched.get(where, ()):
+                fetched = await self._fetch(where)
+            for record in fetched:
                 if record.offset < end:
                     yield record
+            position = await self._consumer.position(where)
+
+    async def _fetch(self, where: TopicPartition) -> list[ConsumerRecord]:
+        """What comes next; aiokafka waits in silence while a broker is away."""
+        position = await self._consumer.position(where)
+        while await self._consumer.position(where) == position:
+            fetched = await self._consumer.getmany(where, timeout_ms=_POLL_MS)
+            if where in fetched:
+                return list(fetched[where])
+        return []
 
     async def retention(self, topic: str) -> timedelta | None:
         """How long the broker keeps the records of a topic, None for ever."""
@@ -83,12 +143,15 @@ class Log:
         return None if milliseconds < 0 else timedelta(milliseconds=milliseconds)
 
 
-def _letter(record: ConsumerRecord) -> Letter:
-    reason = headers.get(record.headers, headers.REASON) or b""
+def _letter(record: ConsumerRecord) -> Letter | None:
+    key = Key.parse((record.key or b"").decode("utf-8", "replace"))
+    if key is None:
+        return None
     return Letter(
-        key=(record.key or b"").decode("utf-8", "replace"),
-        reason=reason.decode("utf-8", "replace"),
-        at=from_micros(record.timestamp * 1000),
+        key=key,
+        place=record.offset,
+        at=written(record.timestamp),
+        fields=dict(reversed(record.headers)),
         value=record.value or b"",
     )
 

@@ -14,7 +14,7 @@ from argus_contract.sizes import MAX_EVENTS
 from pydantic import ValidationError
 from rich.console import Console
 
-from argus_cli import books, database, log, source
+from argus_cli import books, database, dlq, log, source
 from argus_cli.client import Client
 from argus_cli.demo import demonstrate, now_us
 from argus_cli.errors import CliError
@@ -35,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(dlq.app)
 Given = TypeVar("Given")
 Only = tuple[str | None, str | None]
 """Namespace and name of the one tenant to look at, None and None for all."""
@@ -102,7 +103,7 @@ def send(
 
 async def _ledger(settings: Settings, console: Console, only: Only, *, audit: bool) -> Verdict:
     async with AsyncExitStack() as stack:
-        sql = await stack.enter_async_context(database.reading(settings.require_database_url()))
+        sql = await stack.enter_async_context(database.reading(settings.require_database()))
         if not (audit or settings.kafka):
             return _show(console, await sql.lines(*only))
         kafka = await stack.enter_async_context(log.reading(settings.require_kafka()))
@@ -163,7 +164,7 @@ def main() -> None:
     """Runs the command line; errors for people are printed as one message, with exit code 2."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
-        app()
+        app(prog_name="argus")
     except CliError as error:
         print(f"argus: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,4 +1,7 @@
-"""Whose key is this? Asks the registry, as ingest does, so that no Kubernetes access is needed."""
+"""Whose key is this, and which pipelines are there?
+
+Asks the registry, as ingest does, so that no access to Kubernetes is needed.
+"""
 
 import asyncio
 from typing import Final
@@ -11,6 +14,7 @@ from argus_runtime.registry import Documents, RegistryTail
 from argus_runtime.settings import KafkaSettings
 
 from argus_cli.errors import UnknownError, UnreachableError
+from argus_cli.scope import Route, Scope
 
 _TIMEOUT_S: Final = 20.0
 
@@ -21,7 +25,7 @@ async def tenant_of(api_key: str, settings: KafkaSettings, topic: str) -> Tenant
     Raises UnknownError where none has, UnreachableError without a complete registry.
     """
     wanted = hash_key(api_key)
-    for document in (await _snapshot(settings, topic)).values():
+    for document in (await snapshot(settings, topic)).values():
         if any(key.hash == wanted for key in document.keys):
             return document
     raise UnknownError(
@@ -29,7 +33,20 @@ async def tenant_of(api_key: str, settings: KafkaSettings, topic: str) -> Tenant
     )
 
 
-async def _snapshot(settings: KafkaSettings, topic: str) -> Documents:
+async def pipelines(settings: KafkaSettings, topic: str, scope: Scope) -> list[Route]:
+    """The pipelines in `scope`, by name.
+
+    Raises UnknownError where there is none, UnreachableError without a complete registry.
+    """
+    documents = await snapshot(settings, topic)
+    found = scope.routes(documents.values())
+    if not found:
+        raise UnknownError(f"the registry knows no {scope}; `kubectl get argus -A` lists all")
+    return found
+
+
+async def snapshot(settings: KafkaSettings, topic: str) -> Documents:
+    """The registry as it is now; raises UnreachableError where no complete one can be read."""
     tail = RegistryTail(kafka.options(settings, "argus-cli"), topic)
     complete = asyncio.Event()
     tail.subscribe(lambda _: complete.set())

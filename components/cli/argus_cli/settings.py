@@ -1,23 +1,39 @@
 """Where the console finds the installation: the variables that `make env` prints.
 
-Each command asks for what it needs and no more, so `argus ledger` works with a database URL alone.
+Inside of the cluster it understands those of the other processes as well (ARGUS_KAFKA__BOOTSTRAP,
+ARGUS_DATABASE__HOST, …), so it runs in any of their pods. Each command asks for what it needs and
+no more, so `argus ledger` works with a database alone.
 """
 
 from pathlib import Path
+from typing import Final
 
 from argus_contract.names import REGISTRY_TOPIC
-from argus_runtime.settings import KafkaSecurity, KafkaSettings, RedisSettings, SaslMechanism
+from argus_runtime.settings import (
+    DatabaseSettings,
+    KafkaSecurity,
+    KafkaSettings,
+    RedisSettings,
+    SaslMechanism,
+)
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from argus_cli.errors import MissingSettingError
+
+_REDIS_TIMEOUT_S: Final = 5.0
 
 
 class Settings(BaseSettings):
     """Read from `ARGUS_…`; all optional until a command asks."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ARGUS_", frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix="ARGUS_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
     )
 
     url: str | None = None
@@ -26,10 +42,14 @@ class Settings(BaseSettings):
     """An API key of the tenant to send as."""
     database_url: SecretStr | None = None
     """PostgreSQL URL of a role that reads schema `argus` and the tenants' schemas."""
+    database: DatabaseSettings | None = None
+    """The same in parts, as the other processes have it; the URL comes first."""
     redis_url: SecretStr | None = None
     """Redis URL with its password."""
-    kafka: str | None = None
-    """Brokers as `host:port`, separated by commas."""
+    redis: RedisSettings | None = None
+    """The same in parts; the URL comes first."""
+    kafka: KafkaSettings | str | None = None
+    """Brokers as `host:port`, separated by commas; or in parts, as the other processes have it."""
     kafka_username: str | None = None
     """SASL user; absent: no SASL."""
     kafka_password: SecretStr | None = None
@@ -55,22 +75,28 @@ class Settings(BaseSettings):
             raise MissingSettingError("ARGUS_API_KEY", "the key of the tenant to send as")
         return self.api_key.get_secret_value()
 
-    def require_database_url(self) -> str:
-        """The database URL with its password; raises MissingSettingError."""
-        if self.database_url is None:
+    def require_database(self) -> str | DatabaseSettings:
+        """The database's URL with its password, or its parts; raises MissingSettingError."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        if self.database is None:
             raise MissingSettingError("ARGUS_DATABASE_URL", "where the ledger and the rows are")
-        return self.database_url.get_secret_value()
+        return self.database
 
     def require_redis(self) -> RedisSettings:
         """Settings for the Redis client; raises MissingSettingError."""
-        if self.redis_url is None:
+        if self.redis_url is not None:
+            return RedisSettings(url=self.redis_url.get_secret_value(), timeout=_REDIS_TIMEOUT_S)
+        if self.redis is None:
             raise MissingSettingError("ARGUS_REDIS_URL", "where the live counters are")
-        return RedisSettings(url=self.redis_url.get_secret_value(), timeout=5.0)
+        return self.redis
 
     def require_kafka(self) -> KafkaSettings:
         """Settings for a Kafka client; raises MissingSettingError."""
         if not self.kafka:
             raise MissingSettingError("ARGUS_KAFKA", "where the log and the dead letters are")
+        if isinstance(self.kafka, KafkaSettings):
+            return self.kafka
         secured = KafkaSecurity.SASL_PLAINTEXT if self.kafka_username else KafkaSecurity.PLAINTEXT
         return KafkaSettings(
             bootstrap=self.kafka,

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from argus_cli.audit import Books, Letter, Recorded
+from argus_cli.audit import Books, Recorded
 from argus_cli.ledger import Line
 
 LINE = Line(
@@ -30,12 +30,8 @@ def recorded(key: str, at: datetime = MINUTE_AGO) -> Recorded:
     return Recorded(key, "invalid_event", at)
 
 
-def letter(key: str, at: datetime = MINUTE_AGO) -> Letter:
-    return Letter(key, "invalid_event", at, b"{}")
-
-
 RECORDED = {key: recorded(key) for key in KEYS}
-LETTERS = {key: letter(key) for key in KEYS}
+LETTERS = dict.fromkeys(KEYS, MINUTE_AGO)
 BOOKS = Books(
     namespace="shop",
     tenant="web",

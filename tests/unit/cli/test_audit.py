@@ -5,7 +5,7 @@ import pytest
 from argus_cli.audit import Books
 from argus_cli.ledger import Verdict
 
-from tests.unit.cli.samples import BOOKS, KEYS, LETTERS, LINE, NOW, RECORDED, letter, recorded
+from tests.unit.cli.samples import BOOKS, KEYS, LETTERS, LINE, MINUTE_AGO, NOW, RECORDED, recorded
 
 
 def failed(books: Books) -> list[str]:
@@ -30,7 +30,7 @@ def test_a_row_removed_or_added_by_hand_is_unbalanced(rows: int) -> None:
 
 
 def test_a_letter_removed_from_the_topic_is_unbalanced_and_named() -> None:
-    books = replace(BOOKS, letters={key: letter(key) for key in KEYS[1:]})
+    books = replace(BOOKS, letters=dict.fromkeys(KEYS[1:], MINUTE_AGO))
 
     assert failed(books) == ["letters in the topic = recorded, within retention"]
     assert any(KEYS[0] in check.note for check in books.checks())
@@ -52,7 +52,7 @@ def test_a_letter_past_its_retention_may_be_gone_from_the_topic() -> None:
     books = replace(
         BOOKS,
         recorded=RECORDED | {KEYS[0]: recorded(KEYS[0], old)},
-        letters={key: letter(key) for key in KEYS[1:]},
+        letters=dict.fromkeys(KEYS[1:], MINUTE_AGO),
     )
 
     assert failed(books) == []
@@ -64,7 +64,7 @@ def test_a_letter_past_its_retention_may_linger_in_the_topic_after_sql_forgot_it
         BOOKS,
         letters_expired=1,
         recorded={key: recorded(key) for key in KEYS[1:]},
-        letters=LETTERS | {KEYS[0]: letter(KEYS[0], old)},
+        letters=LETTERS | {KEYS[0]: old},
     )
 
     assert failed(books) == []
@@ -76,7 +76,7 @@ def test_letters_without_retention_are_never_excused() -> None:
         BOOKS,
         letter_retention=None,
         recorded=RECORDED | {KEYS[0]: recorded(KEYS[0], old)},
-        letters={key: letter(key) for key in KEYS[1:]},
+        letters=dict.fromkeys(KEYS[1:], MINUTE_AGO),
     )
 
     assert failed(books) == ["letters in the topic = recorded, within retention"]
@@ -84,13 +84,13 @@ def test_letters_without_retention_are_never_excused() -> None:
 
 def test_a_letter_whose_source_is_being_settled_needs_no_record_yet() -> None:
     ahead = f"{LINE.topic}/0/{LINE.next_offset}"
-    books = replace(BOOKS, letters=LETTERS | {ahead: letter(ahead)})
+    books = replace(BOOKS, letters=LETTERS | {ahead: MINUTE_AGO})
 
     assert failed(books) == []
 
 
 @pytest.mark.parametrize("key", ["", "foreign", f"{LINE.topic}/0/99", f"{LINE.topic}/x/1"])
 def test_a_letter_that_nobody_recorded_is_unbalanced(key: str) -> None:
-    books = replace(BOOKS, letters=LETTERS | {key: letter(key)})
+    books = replace(BOOKS, letters=LETTERS | {key: MINUTE_AGO})
 
     assert failed(books) == ["letters in the topic without a record"]

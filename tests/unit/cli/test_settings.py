@@ -15,7 +15,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (Settings.require_url, "ARGUS_URL"),
         (Settings.require_api_key, "ARGUS_API_KEY"),
-        (Settings.require_database_url, "ARGUS_DATABASE_URL"),
+        (Settings.require_database, "ARGUS_DATABASE_URL"),
         (Settings.require_redis, "ARGUS_REDIS_URL"),
         (Settings.require_kafka, "ARGUS_KAFKA"),
     ],
