@@ -4,6 +4,7 @@ The id stands first in every item, malformed ones too, so that it is found again
 letter, or in what is left of a body that was no JSON. Pure but for the clock.
 """
 
+import base64
 import random
 import time
 import zlib
@@ -58,6 +59,8 @@ class Shape:
     """Of all events, those that cannot be stored."""
     hot: float = 0.0
     """Of all events, those of one distinct_id."""
+    bulk: int = 0
+    """Bytes in each event that no codec makes smaller."""
     skew: float = 0.0
     """Seconds by which the client's clock is ahead, less than the hour that is accepted."""
 
@@ -128,6 +131,9 @@ class Traffic:
         return f"person-{self._random.randrange(_PEOPLE)}"
 
     def _content(self) -> str:
+        if self.shape.bulk:
+            data = base64.b64encode(self._random.randbytes(self.shape.bulk)).decode()
+            return f'"event":"upload","properties":{{"data":"{data}"}}'
         match self._random.randrange(5):
             case 0:
                 return '"event":"click","properties":{"element":"buy"}'
