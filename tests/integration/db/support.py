@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +10,10 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
+
+FENCE = "AR001"
+DOES_NOT_ADD_UP = "AR002"
 
 PASSWORD = "argus-test"
 """Of argus_stream and argus_reader: roles belong to the server, so every session sets the same."""
@@ -77,6 +81,8 @@ class Slice:
     skipped: int = 0
     lost: int = 0
     duplicate_letters: int = 0
+    replays: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+    """Of which events, by their place in `events`, the root and attempt are told."""
 
     @property
     def end(self) -> int:
@@ -221,8 +227,13 @@ async def store_staged(connection: asyncpg.Connection, slices: Sequence[Slice]) 
         for number, part in enumerate(slices, start=1)
         for index, letter in enumerate(part.letters)
     ]
+    replays = [
+        {"slice": number, "offset": part.start + index, "root": root, "attempt": attempt}
+        for number, part in enumerate(slices, start=1)
+        for index, (root, attempt) in part.replays.items()
+    ]
     rows = await connection.fetch(
-        "SELECT * FROM argus.store($1, $2, $3, $4, $5, $6, $7, $8)",
+        "SELECT * FROM argus.store($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         [part.topic for part in slices],
         [part.partition for part in slices],
         [part.start for part in slices],
@@ -231,6 +242,7 @@ async def store_staged(connection: asyncpg.Connection, slices: Sequence[Slice]) 
         [part.lost for part in slices],
         [part.duplicate_letters for part in slices],
         json.dumps(letters),
+        json.dumps(replays),
     )
     assert [row["slice"] for row in rows] == list(range(1, len(slices) + 1))
     return [Stored(row["stored"], row["duplicate"], json.loads(row["deltas"])) for row in rows]
@@ -252,6 +264,14 @@ async def ledger(
     return row
 
 
+async def pipeline_ledger(connection: asyncpg.Connection, pipeline: Pipeline) -> asyncpg.Record:
+    row = await connection.fetchrow(
+        "SELECT * FROM argus.pipeline_ledger WHERE pipeline_uid = $1", pipeline.uid
+    )
+    assert row is not None
+    return row
+
+
 async def audit(connection: asyncpg.Connection, pipeline: Pipeline) -> asyncpg.Record:
     row = await connection.fetchrow(
         "SELECT * FROM argus.audit WHERE namespace = $1 AND tenant = $2 AND pipeline = $3",
@@ -261,6 +281,35 @@ async def audit(connection: asyncpg.Connection, pipeline: Pipeline) -> asyncpg.R
     )
     assert row is not None
     return row
+
+
+async def sample(
+    connection: asyncpg.Connection,
+    pipeline: Pipeline,
+    end: int | None,
+    oldest: datetime | None = None,
+    partition: int = 0,
+) -> None:
+    await connection.execute(
+        "SELECT argus.sample($1, $2, $3, $4)", [pipeline.topic], [partition], [end], [oldest]
+    )
+
+
+async def refused(call: Awaitable[object]) -> asyncpg.PostgresError:
+    """The error of a call that must fail."""
+    with pytest.raises(asyncpg.PostgresError) as caught:
+        await call
+    return caught.value
+
+
+async def nothing_happened(admin: asyncpg.Connection, pipeline: Pipeline) -> None:
+    """No trace of a batch of partition 0."""
+    for table in (pipeline.events, pipeline.rollup, pipeline.ids):
+        assert await count(admin, table) == 0, table
+    for name in ("outbox", "dead_letters", "letter_counts", "replays"):
+        assert await count(admin, f"argus.{name} WHERE topic = '{pipeline.topic}'") == 0, name
+    assert await count(admin, f"argus.event_names WHERE pipeline_uid = '{pipeline.uid}'") == 0
+    assert (await ledger(admin, pipeline))["next_offset"] == 0
 
 
 async def count(connection: asyncpg.Connection, table: str) -> int:

@@ -1,7 +1,6 @@
 """The storing function: what one call does, and what it refuses."""
 
 import json
-from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,6 +10,8 @@ import asyncpg
 import pytest
 
 from tests.integration.db.support import (
+    DOES_NOT_ADD_UP,
+    FENCE,
     Connect,
     Event,
     Pipeline,
@@ -20,22 +21,14 @@ from tests.integration.db.support import (
     ensure,
     ledger,
     new_pipeline,
+    nothing_happened,
     now,
+    refused,
     sibling,
     stage,
     store,
     store_staged,
 )
-
-FENCE = "AR001"
-DOES_NOT_ADD_UP = "AR002"
-
-
-async def refused(call: Awaitable[object]) -> asyncpg.PostgresError:
-    """The error of a call that must fail."""
-    with pytest.raises(asyncpg.PostgresError) as caught:
-        await call
-    return caught.value
 
 
 async def test_a_batch_becomes_rows_with_their_source(
@@ -262,16 +255,6 @@ async def test_one_fenced_slice_undoes_all_others(
     )
     assert error.sqlstate == FENCE
     await nothing_happened(admin, pipeline)
-
-
-async def nothing_happened(admin: asyncpg.Connection, pipeline: Pipeline) -> None:
-    """No trace of a batch of partition 0."""
-    for table in (pipeline.events, pipeline.rollup, pipeline.ids):
-        assert await count(admin, table) == 0, table
-    for table in ("argus.outbox", "argus.dead_letters"):
-        assert await count(admin, f"{table} WHERE topic = '{pipeline.topic}'") == 0, table
-    assert await count(admin, f"argus.event_names WHERE pipeline_uid = '{pipeline.uid}'") == 0
-    assert (await ledger(admin, pipeline))["next_offset"] == 0
 
 
 async def test_a_refused_row_leaves_nothing_behind_and_the_halves_can_be_stored(
