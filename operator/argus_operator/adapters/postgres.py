@@ -36,7 +36,13 @@ _BOOKS: Final = """
 SELECT *, now() AS at FROM argus.pipeline_ledger WHERE $1::text IS NULL OR pipeline_uid = $1
 """
 _AUDIT: Final = "SELECT *, now() AS at FROM argus.audit WHERE pipeline_uid = $1"
-_AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_AWAY: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server's goodbye came between two steps of the client
+    OSError,
+    TimeoutError,
+)
 
 
 class Database:

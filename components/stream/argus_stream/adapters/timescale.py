@@ -41,6 +41,9 @@ _DATA_CLASSES: Final = frozenset({"22", "23"})
 _SERVER_CLASSES: Final = frozenset({"08", "25", "28", "3D", "40", "53", "57", "58"})
 """Connection, read-only after a failover, log-in, no database, deadlock, resources, shutdown,
 system error."""
+_BROKEN: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""What asyncpg raises where a connection is of no more use; an internal error of the client, where
+the server's goodbye came between two steps of ours."""
 _QUERY_CANCELED: Final = "57014"
 """A statement that took too long: one pipeline's table is as likely as a slow server."""
 
@@ -233,7 +236,7 @@ def translated() -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _judge(error) from error
-    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except _BROKEN as error:
         raise UnavailableError(f"{type(error).__name__}: {error}") from error
 
 
