@@ -87,8 +87,8 @@ class Books:
 
     def _settled(self) -> Check:
         read = sum(line.next_offset - line.first_offset for line in self.lines)
-        settled = sum(line.settled for line in self.lines)
-        return Check("records read = stored + duplicate + dead-lettered", read, settled)
+        settled = sum(line.settled + line.skipped for line in self.lines)
+        return Check("records read = stored + duplicate + dead-lettered + skipped", read, settled)
 
     def _rows(self) -> Check:
         left = sum(line.stored - line.expired for line in self.lines)

@@ -1,6 +1,7 @@
 """Gathers the books of every pipeline from SQL and Kafka for the audit."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -8,7 +9,7 @@ from argus_contract.names import TopicName, dead_letter_topic
 
 from argus_cli.audit import Books, Recorded
 from argus_cli.database import Counted, Database, Snapshot
-from argus_cli.ledger import Line
+from argus_cli.ledger import Facts, Line, Summary
 from argus_cli.log import Log
 
 
@@ -22,6 +23,14 @@ async def with_log_ends(lines: list[Line], log: Log) -> list[Line]:
         replace(line, log_end=ends.get((line.topic, line.partition), line.log_end))
         for line in lines
     ]
+
+
+def summaries(lines: list[Line], facts: Mapping[tuple[str, str], Facts]) -> list[Summary]:
+    """The lines by pipeline, with what is known of each."""
+    grouped: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        grouped.setdefault((line.namespace, line.pipeline), []).append(line)
+    return [Summary(own, facts[name]) for name, own in grouped.items() if name in facts]
 
 
 async def gather(

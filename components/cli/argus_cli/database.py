@@ -4,6 +4,7 @@ One snapshot an answer: a repeatable-read transaction, so that a count and the l
 held against are of the same moment. It only ever reads.
 """
 
+import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from argus_runtime.settings import DatabaseSettings
 
 from argus_cli.audit import Recorded
 from argus_cli.errors import UnreachableError
-from argus_cli.ledger import Line
+from argus_cli.ledger import Facts, Line
 from argus_cli.replay import Outcome, Standing
 
 _APPLICATION: Final = "argus-cli"
 _CONNECT_S: Final = 10.0
 _TIMEOUT_S: Final = 60.0
+_OLDER: Final = "Is the operator of this release running? It brings the database up to date."
 
 # argus.ledger, and besides the partitions that no stream has opened yet: what waits there is in
 # flight, and a view without them would look balanced.
@@ -41,6 +43,12 @@ left join argus.ledger l using (topic, partition)
 where p.retained_at is null
   and ($1::text is null or t.namespace = $1) and ($2::text is null or t.name = $2)
 order by t.namespace, t.name, p.pipeline, partition
+"""
+_PIPELINES: Final = """
+select namespace, tenant, pipeline, dead_lettered_by_reason, oldest_unread_at, last_event_at,
+       state, reason, balanced
+from argus.pipeline_ledger
+where ($1::text is null or namespace = $1) and ($2::text is null or tenant = $2)
 """
 _COUNTS: Final = """
 select namespace, tenant, pipeline, rows, letters_expired
@@ -111,6 +119,23 @@ class Database:
         rows = await self._connection.fetch(_LINES, namespace, tenant)
         return [Line(**dict(row)) for row in rows]
 
+    async def facts(
+        self, namespace: str | None = None, tenant: str | None = None
+    ) -> dict[tuple[str, str], Facts]:
+        """What is known of each pipeline besides its terms, by namespace and name."""
+        rows = await self._connection.fetch(_PIPELINES, namespace, tenant)
+        return {
+            (row["namespace"], row["pipeline"]): Facts(
+                dead_letters=json.loads(row["dead_lettered_by_reason"]),
+                oldest_unread_at=row["oldest_unread_at"],
+                last_event_at=row["last_event_at"],
+                state=row["state"],
+                reason=row["reason"],
+                balanced=row["balanced"],
+            )
+            for row in rows
+        }
+
     async def snapshot(self, namespace: str | None = None, tenant: str | None = None) -> Snapshot:
         """Everything that an audit compares, of one moment. Counts every row: takes a while."""
         async with self._connection.transaction(isolation="repeatable_read", readonly=True):
@@ -177,6 +202,8 @@ async def reading(target: str | DatabaseSettings) -> AsyncIterator[Database]:
         raise UnreachableError(named(target), error) from error
     try:
         yield Database(connection)
+    except asyncpg.UndefinedTableError as error:
+        raise UnreachableError("what ARGUS keeps in the database", f"{error}. {_OLDER}") from error
     except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
         raise UnreachableError("what ARGUS keeps in the database", error) from error
     finally:

@@ -13,8 +13,6 @@ from argus_cli.scope import Scope
 from argus_cli.settings import Settings
 
 SHOWN: Final = 50
-_WIDTH: Final = 240
-"""Of the table in a pipe: no line is broken there."""
 
 app = typer.Typer(
     name="dlq",
@@ -57,7 +55,9 @@ def ls(
     most = limit if limit is not None else (0 if as_json else SHOWN)
     chosen = options.chosen(reasons, events, since, until)
     scope = Scope.parse(tenant, pipeline)
-    options.run(listing.ls(Settings(), options.console(_WIDTH), scope, chosen, most, json=as_json))
+    options.run(
+        listing.ls(Settings(), options.console(options.WIDE), scope, chosen, most, json=as_json)
+    )
 
 
 @app.command(

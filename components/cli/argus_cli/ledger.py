@@ -4,8 +4,9 @@ Pure: whether the books balance is decided here, from terms that are counted apa
 computed as what is left over from the others, for then nothing could be missing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -17,7 +18,7 @@ class Verdict(StrEnum):
     BEHIND = "in flight"
     """What was read is accounted for; the rest is still to be read."""
     UNBALANCED = "UNBALANCED"
-    """A record is missing, was lost or skipped, or is counted twice."""
+    """A record is missing, was lost, or is counted twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,55 @@ class Line:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether log end - log start = stored + duplicate + dead-lettered, skipped and lost 0."""
-        sound = self.next_offset - self.first_offset == self.settled
-        if not sound or self.skipped or self.lost or self.in_flight < 0:
+        """Whether what was read = stored + duplicate + dead-lettered + skipped, and nothing lost.
+
+        What was skipped was never a record of ours: it is shown, and alarms nobody.
+        """
+        sound = self.next_offset - self.first_offset == self.settled + self.skipped
+        if not sound or self.lost or self.in_flight < 0:
             return Verdict.UNBALANCED
         return Verdict.BEHIND if self.in_flight else Verdict.BALANCED
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What SQL says of a pipeline besides its terms.
+
+    `dead_letters` is by reason, and `balanced` whether they add up and nothing was lost. `state` is
+    the worst of its partitions', None where the stream does not say.
+    """
+
+    dead_letters: Mapping[str, int]
+    oldest_unread_at: datetime | None
+    last_event_at: datetime | None
+    state: str | None
+    reason: str | None
+    balanced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The ledger of one pipeline: its partitions, and what is known of them together."""
+
+    lines: Sequence[Line]
+    facts: Facts
+
+    @property
+    def name(self) -> str:
+        """`<namespace>/<pipeline>`."""
+        return f"{self.lines[0].namespace}/{self.lines[0].pipeline}"
+
+    @property
+    def totals(self) -> "Totals":
+        """The sums over its partitions."""
+        return total(self.lines)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Unbalanced where a partition is, or its reasons do not add up."""
+        if not self.facts.balanced:
+            return Verdict.UNBALANCED
+        return judge(line.verdict for line in self.lines)
 
 
 def judge(verdicts: Iterable[Verdict]) -> Verdict:
@@ -94,6 +139,7 @@ class Totals:
     dead_lettered: int = 0
     skipped: int = 0
     lost: int = 0
+    expired: int = 0
     in_flight: int = 0
 
     def __sub__(self, before: "Totals") -> "Totals":
@@ -104,6 +150,7 @@ class Totals:
             dead_lettered=self.dead_lettered - before.dead_lettered,
             skipped=self.skipped - before.skipped,
             lost=self.lost - before.lost,
+            expired=self.expired - before.expired,
             in_flight=self.in_flight - before.in_flight,
         )
 
@@ -123,5 +170,6 @@ def total(lines: Iterable[Line]) -> Totals:
         dead_lettered=sum(line.dead_lettered for line in held),
         skipped=sum(line.skipped for line in held),
         lost=sum(line.lost for line in held),
+        expired=sum(line.expired for line in held),
         in_flight=sum(line.in_flight for line in held),
     )

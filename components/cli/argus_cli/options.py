@@ -13,6 +13,8 @@ from rich.console import Console
 from argus_cli.letters import Filter, moment
 
 PIPED_WIDTH: Final = 140
+WIDE: Final = 240
+"""For tables of many columns: in a pipe no line of theirs is broken."""
 Given = TypeVar("Given")
 
 Tenant = Annotated[

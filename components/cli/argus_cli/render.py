@@ -1,13 +1,16 @@
 """How ledgers and checks look on a terminal, and in a pipe: the same words, no colour there."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final
 
 from rich.markup import escape
 from rich.table import Table
 
 from argus_cli.audit import Books, Check
-from argus_cli.ledger import Line, Verdict
+from argus_cli.ledger import Facts, Line, Summary, Verdict
 
+_UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _STYLE = {Verdict.BALANCED: "green", Verdict.BEHIND: "yellow", Verdict.UNBALANCED: "bold red"}
 
 
@@ -37,6 +40,63 @@ def ledger_table(lines: Iterable[Line]) -> Table:
         )
         named = name
     return table
+
+
+def pipelines_table(summaries: Iterable[Summary], now: datetime) -> Table:
+    """One row a pipeline, its dead letters by reason; `now` is what ages are counted from."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("pipeline", overflow="fold")
+    for column in ("records", "stored", "duplicate"):
+        table.add_column(column, justify="right")
+    table.add_column("dead letters", justify="right")
+    for column in ("skipped", "lost", "expired", "in flight", "oldest unread", "last event"):
+        table.add_column(column, justify="right")
+    table.add_column("state", overflow="fold")
+    table.add_column("")
+    for one in summaries:
+        totals, facts = one.totals, one.facts
+        table.add_row(
+            one.name,
+            f"{totals.records:,}",
+            f"{totals.stored:,}",
+            f"{totals.duplicate:,}",
+            _by_reason(totals.dead_lettered, facts.dead_letters),
+            f"{totals.skipped:,}",
+            f"{totals.lost:,}",
+            f"{totals.expired:,}",
+            f"{totals.in_flight:,}",
+            age(facts.oldest_unread_at, now),
+            age(facts.last_event_at, now),
+            _state(facts),
+            styled(one.verdict),
+        )
+    return table
+
+
+def age(at: datetime | None, now: datetime) -> str:
+    """How long ago, in its two greatest units; a dash for never."""
+    if at is None:
+        return "-"
+    left = max(0, round((now - at).total_seconds()))
+    parts: list[str] = []
+    for unit, seconds in _UNITS:
+        count, left = divmod(left, seconds)
+        if count or parts:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2]) or "0s"
+
+
+def _by_reason(count: int, reasons: Mapping[str, int]) -> str:
+    each = [f"[dim]{escape(code)}[/] {n:,}" for code, n in sorted(reasons.items())]
+    return "\n".join([f"{count:,}", *each])
+
+
+def _state(facts: Facts) -> str:
+    state = facts.state or "unknown"
+    if state == "open":
+        return state
+    said = f": {facts.reason}" if facts.reason else ""
+    return f"[yellow]{escape(state + said)}[/]"
 
 
 def _counts(line: Line) -> tuple[int, ...]:

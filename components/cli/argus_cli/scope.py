@@ -55,14 +55,27 @@ class Scope:
         """The scope of both options; raises typer.BadParameter."""
         return cls(Name.parse(tenant, "--tenant"), Name.parse(pipeline, "--pipeline"))
 
+    @property
+    def owner(self) -> tuple[str | None, str | None]:
+        """Namespace and name of the one tenant; the namespace alone is a pipeline's."""
+        if self.tenant is not None:
+            return self.tenant
+        return (None if self.pipeline is None else self.pipeline.namespace), None
+
+    def takes(self, namespace: str, tenant: str, pipeline: str) -> bool:
+        """Whether this pipeline of this tenant is meant."""
+        return self.tenant in (None, (namespace, tenant)) and self.pipeline in (
+            None,
+            (namespace, pipeline),
+        )
+
     def routes(self, documents: Iterable[TenantDocument]) -> list[Route]:
         """The pipelines of these documents that are meant, in order of their names."""
         found = [
             Route(document, pipeline)
             for document in documents
             for pipeline in document.pipelines
-            if self.tenant in (None, (document.namespace, document.name))
-            and self.pipeline in (None, (document.namespace, pipeline.name))
+            if self.takes(document.namespace, document.name, pipeline.name)
         ]
         return sorted(found, key=lambda route: route.name)
 

@@ -1,7 +1,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -47,27 +47,62 @@ async def test_copies_of_a_letter_are_one(log: Log, topic: str, producer: AIOKaf
         why = [(headers.REASON, b"invalid_event")]
         await producer.send_and_wait(topic, value, key=key, partition=0, headers=why)
 
-    letters = await log.letters(topic)
+    latest, count = await log.latest(topic)
+    letters = [letter async for letter in latest]
 
-    assert {key: letter.value for key, letter in letters.items()} == {
-        "t/0/1": b"again",
-        "t/0/2": b"other",
-    }
-    assert {letter.reason for letter in letters.values()} == {"invalid_event"}
+    assert count == 2
+    assert [(str(letter.key), letter.value) for letter in letters] == [
+        ("t/0/1", b"first"),
+        ("t/0/2", b"other"),
+    ]
+    assert {letter.reason for letter in letters} == {"invalid_event"}
+    assert len([letter async for letter in log.letters(topic)]) == 3
+
+
+async def test_of_an_event_that_was_replayed_the_latest_letter_is_shown(
+    log: Log, topic: str, producer: AIOKafkaProducer
+) -> None:
+    again = [(headers.ROOT, b"t/0/1"), (headers.ATTEMPT, b"2")]
+    await producer.send_and_wait(topic, b"first", key=b"t/0/1", partition=0)
+    await producer.send_and_wait(topic, b"second", key=b"t/0/9", partition=0, headers=again)
+
+    latest, count = await log.latest(topic)
+
+    assert [letter.value async for letter in latest] == [b"second"]
+    assert count == 1
+
+
+async def test_letters_can_be_read_from_a_moment_on(
+    log: Log, topic: str, producer: AIOKafkaProducer
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    for offset in range(3):
+        at = now + timedelta(seconds=offset)
+        await producer.send_and_wait(
+            topic,
+            b"x",
+            key=b"t/0/%d" % offset,
+            partition=0,
+            timestamp_ms=round(at.timestamp() * 1000),
+        )
+
+    since = now + timedelta(seconds=1)
+    assert [letter.key.offset async for letter in log.letters(topic, since)] == [1, 2]
+    latest, count = await log.latest(topic, now + timedelta(hours=1))
+    assert (count, [letter async for letter in latest]) == (0, [])
 
 
 async def test_a_topic_without_letters_has_none(log: Log, topic: str) -> None:
-    assert await log.letters(topic) == {}
+    assert [letter async for letter in log.letters(topic)] == []
 
 
-async def test_a_record_that_is_no_letter_is_read_all_the_same(
+async def test_a_record_that_is_no_letter_is_none_and_yet_the_audit_sees_it(
     log: Log, topic: str, producer: AIOKafkaProducer
 ) -> None:
     await producer.send_and_wait(topic, None, key=b"\xff", partition=0)
 
-    [letter] = (await log.letters(topic)).values()
-
-    assert (letter.reason, letter.value) == ("", b"")
+    assert [letter async for letter in log.letters(topic)] == []
+    assert list(await log.written(topic)) == ["\ufffd"]
 
 
 async def test_the_end_of_every_partition_is_known(
@@ -85,7 +120,7 @@ async def test_the_retention_of_a_topic_is_known(log: Log, topic: str) -> None:
 
 
 async def test_a_topic_that_is_not_there_is_named(log: Log) -> None:
-    for ask in (log.letters, log.retention):
+    for ask in (log.written, log.latest, log.retention):
         with pytest.raises(UnknownError, match="cli-there-is-no-such-topic"):
             await ask("cli-there-is-no-such-topic")
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from argus_cli.audit import Books, Recorded
-from argus_cli.ledger import Line
+from argus_cli.ledger import Facts, Line
 
 LINE = Line(
     namespace="shop",
@@ -20,6 +20,14 @@ LINE = Line(
     skipped=0,
     lost=0,
     expired=20,
+)
+FACTS = Facts(
+    dead_letters={"invalid_event": 2, "too_old": 1},
+    oldest_unread_at=None,
+    last_event_at=datetime(2026, 11, 24, 11, 58, tzinfo=UTC),
+    state="open",
+    reason=None,
+    balanced=True,
 )
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MINUTE_AGO = NOW - timedelta(minutes=5)
