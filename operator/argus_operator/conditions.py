@@ -20,6 +20,11 @@ REGISTRY_READY: Final = "RegistryReady"
 HEALTHY: Final = "Healthy"
 """Whether what was accepted is stored; no part of Ready, which says whether it is accepted."""
 
+RUNNING: Final = "Running"
+"""Whether a replay's Job runs, and why not; `Complete` and `Failed` say how it ended."""
+COMPLETE: Final = "Complete"
+FAILED: Final = "Failed"
+
 TENANT_DEPENDENCIES: Final = (KEYS_READY, SCHEMAS_READY, REGISTRY_READY)
 PIPELINE_DEPENDENCIES: Final = (TOPICS_READY, SCHEMAS_READY, REGISTRY_READY, HEALTHY)
 

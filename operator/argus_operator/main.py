@@ -23,6 +23,7 @@ from argus_runtime.settings import load
 from argus_operator import watch
 from argus_operator.adapters import kubernetes
 from argus_operator.adapters.counters import Counters
+from argus_operator.adapters.jobs import ReplayJobs
 from argus_operator.adapters.kafka import KafkaAdmin
 from argus_operator.adapters.kubernetes import Kubernetes
 from argus_operator.adapters.postgres import Database
@@ -30,14 +31,22 @@ from argus_operator.adapters.registry import RegistryLog, topic_spec
 from argus_operator.audits import Auditor
 from argus_operator.controller import Controller
 from argus_operator.errors import OperatorError
+from argus_operator.models import pipeline, replay, tenant
 from argus_operator.reconcile.bookkeeping import Bookkeeper
 from argus_operator.reconcile.family import FamilyReconciler
 from argus_operator.reconcile.health import Health
 from argus_operator.reconcile.pipelines import PipelineStep
 from argus_operator.reconcile.removal import Removal
+from argus_operator.reconcile.replays import ReplayReconciler
 from argus_operator.reconcile.status import StatusWriter
 from argus_operator.reconcile.tenants import KeyStep
-from argus_operator.resources import Family
+from argus_operator.resources import (
+    Family,
+    ReplayKey,
+    family_of_pipeline,
+    family_of_tenant,
+    key_of_replay,
+)
 from argus_operator.resync import Resync
 from argus_operator.settings import OperatorSettings
 from argus_operator.topics import DiskBudget
@@ -88,8 +97,18 @@ class Logic:
     """What works over the adapters; each has tasks to run."""
 
     controller: Controller[Family]
+    replays: Controller[ReplayKey]
     resync: Resync
     auditor: Auditor
+
+    @property
+    def wakes(self) -> watch.Wakes:
+        """What a watch event on an object of each kind wakes."""
+        return {
+            tenant.PLURAL: lambda raw: self.controller.wake(family_of_tenant(raw)),
+            pipeline.PLURAL: lambda raw: self.controller.wake(family_of_pipeline(raw)),
+            replay.PLURAL: lambda raw: self.replays.wake(key_of_replay(raw)),
+        }
 
 
 def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
@@ -112,6 +131,13 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
         lambda: tiers,
         settings.reconcile.settle,
     )
+    template = settings.load_replay_template()
+    jobs = None if template is None else ReplayJobs(adapters.cluster, template.namespace)
+    replayer = ReplayReconciler(
+        adapters.cluster, jobs, template, StatusWriter(adapters.cluster, _now)
+    )
+    one_by_one = settings.reconcile.model_copy(update={"workers": 1})
+    replays = Controller("replay", replayer.reconcile, one_by_one)
     controller = Controller("tenant", family.reconcile, settings.reconcile)
     resync = Resync(
         adapters.cluster,
@@ -121,10 +147,12 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
         keeper,
         budget,
         controller.wake,
+        replayer,
+        replays.wake,
         settings.resync,
     )
     auditor = Auditor(adapters.database, keeper, controller.wake, settings.audit)
-    return Logic(controller, resync, auditor)
+    return Logic(controller, replays, resync, auditor)
 
 
 async def keep_migrated(
@@ -207,8 +235,9 @@ async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
                 group.create_task(resync.expire(), name="expire")
                 if settings.audit.interval:
                     group.create_task(logic.auditor.run(), name="audit")
+                group.create_task(logic.replays.run(), name="replays")
                 group.create_task(
-                    watch.watch(kubernetes.connect, controller.wake, watching), name="watch"
+                    watch.watch(kubernetes.connect, logic.wakes, watching), name="watch"
                 )
 
         async with ops.serve(settings.ops, live=resync.stalled, ready=ready):

@@ -7,6 +7,7 @@ from argus_contract.names import TenantId, TopicName
 from argus_contract.registry import TenantDocument
 
 from argus_operator.documents import Documents
+from argus_operator.jobs import Run, Word
 from argus_operator.keys import SecretState
 from argus_operator.ledger import Audit, Books
 from argus_operator.models.common import Meta, Raw
@@ -37,6 +38,18 @@ class Cluster(Protocol):
     ) -> None: ...
 
     async def post_event(self, subject: Raw, type_: str, reason: str, note: str) -> None: ...
+
+
+class Jobs(Protocol):
+    """Jobs of replays, in the operator's own namespace; see adapters.jobs."""
+
+    async def runs(self) -> list[Run]: ...
+
+    async def create(self, manifest: Mapping[str, Any]) -> None: ...
+
+    async def delete(self, run: Run) -> None: ...
+
+    async def word(self, run: Run) -> Word: ...
 
 
 class Topics(Protocol):

@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError
 
-from argus_operator.models import pipeline, tenant
-from argus_operator.models.common import Condition, DeletionPolicy, Meta, Raw
+from argus_operator.models import pipeline, replay, tenant
+from argus_operator.models.common import Condition, ConditionStatus, DeletionPolicy, Meta, Raw
 from argus_operator.models.pipeline import PipelineSpec
+from argus_operator.models.replay import ReplaySpec
 from argus_operator.models.tenant import TenantSpec
 
 
@@ -26,13 +27,14 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What both kinds have in common."""
+    """What all kinds have in common."""
 
     raw: Raw
     meta: Meta
     conditions: tuple[Condition, ...]
     problem: str | None
     """Why the spec cannot be understood: the CRD is of another release than the operator."""
+    plural: ClassVar[str]
 
     @property
     def status(self) -> Mapping[str, Any]:
@@ -83,6 +85,43 @@ class Pipeline(Resource):
     def retains(self) -> bool:
         """Whether its data outlives it; so it does where the spec cannot tell."""
         return self.spec is None or self.spec.deletion_policy is DeletionPolicy.RETAIN
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayKey:
+    """A replay's name and namespace."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay(Resource):
+    """An ArgusReplay; `spec` is None where there is a problem."""
+
+    spec: ReplaySpec | None
+    plural = replay.PLURAL
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        """Reads an object; a spec that is not understood is a problem, never an exception."""
+        try:
+            spec, problem = ReplaySpec.model_validate(raw.get("spec") or {}), None
+        except ValidationError as error:
+            spec, problem = None, _explain(error)
+        return cls(raw, Meta.model_validate(raw["metadata"]), _conditions(raw), problem, spec)
+
+    def has(self, type_: str) -> bool:
+        """Whether a condition holds."""
+        return any(c.type == type_ and c.status is ConditionStatus.TRUE for c in self.conditions)
+
+
+def key_of_replay(raw: Raw) -> ReplayKey:
+    """The key of an ArgusReplay."""
+    return ReplayKey(raw["metadata"]["namespace"], raw["metadata"]["name"])
 
 
 def family_of_tenant(raw: Raw) -> Family:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from argus_contract import names
 from argus_contract.names import TenantId
@@ -25,13 +25,19 @@ from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.ports import Cluster, Registry, Schemas, Topics
 from argus_operator.reconcile.bookkeeping import Bookkeeper
 from argus_operator.reconcile.pipelines import TOPIC_PREFIX
-from argus_operator.resources import Family, family_of_pipeline, family_of_tenant
+from argus_operator.resources import Family, ReplayKey, family_of_pipeline, family_of_tenant
 from argus_operator.settings import ResyncSettings
 from argus_operator.topics import DiskBudget
 
 logger = logging.getLogger(__name__)
 
 _RETRY_S: Final = 1.0
+
+
+class Replays(Protocol):
+    """Who knows which replays have to be looked at."""
+
+    async def outstanding(self) -> set[ReplayKey]: ...
 
 
 class Resync:
@@ -46,6 +52,8 @@ class Resync:
         keeper: Bookkeeper,
         budget: DiskBudget,
         wake: Callable[[Family], None],
+        replays: Replays,
+        wake_replay: Callable[[ReplayKey], None],
         settings: ResyncSettings,
     ) -> None:
         self._cluster = cluster
@@ -55,6 +63,8 @@ class Resync:
         self._keeper = keeper
         self._budget = budget
         self._wake = wake
+        self._replays = replays
+        self._wake_replay = wake_replay
         self._settings = settings
         self._last = time.monotonic()
         self._pipelines: Sequence[Raw] = ()
@@ -107,6 +117,7 @@ class Resync:
         )
         for family in sorted(woken, key=str):
             self._wake(family)
+        await self._wake_replays()
         self.complete = True
         _count(TENANT, tenants)
         _count(PIPELINE, self._pipelines)
@@ -130,6 +141,16 @@ class Resync:
             await self._keeper.refresh()
         except OperatorError as error:
             logger.warning("ledger", extra={"reason": error.message})
+
+    async def _wake_replays(self) -> None:
+        """Replays that are not over; a cluster that has no such kind stops no round."""
+        try:
+            keys = await self._replays.outstanding()
+        except OperatorError as error:
+            logger.warning("replays", extra={"reason": error.message})
+            return
+        for key in sorted(keys, key=str):
+            self._wake_replay(key)
 
     async def expire(self) -> None:
         """Drops rows that are past their retention, pipeline by pipeline, until cancelled."""

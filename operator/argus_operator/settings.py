@@ -15,6 +15,7 @@ from argus_runtime.settings import (
 )
 from pydantic import Field, SecretStr, TypeAdapter, model_validator
 
+from argus_operator.jobs import Template
 from argus_operator.models.common import Model
 from argus_operator.models.tenant import AddressBucket, KeyBucket
 
@@ -97,6 +98,8 @@ class OperatorSettings(ProcessSettings):
     """Password that the role `argus_stream` is given."""
     reader_password: SecretStr
     """Password that the role `argus_reader` is given."""
+    replay_template: Path | None = None
+    """File with the Job, as JSON, that runs a replay; absent: no replay is run."""
     resync: ResyncSettings = ResyncSettings()
     """Periodic work."""
     audit: AuditSettings = AuditSettings()
@@ -112,6 +115,10 @@ class OperatorSettings(ProcessSettings):
                 f"ARGUS_REPLICATION_FACTOR={self.replication_factor}: nothing could be written"
             )
         return self
+
+    def load_replay_template(self) -> Template | None:
+        """The Job of replays; raises OSError, and ValueError where the file holds no Job."""
+        return None if self.replay_template is None else Template.load(self.replay_template)
 
     def load_tiers(self) -> Tiers:
         """The tiers, from the file if there is one.

@@ -1,21 +1,20 @@
-"""kopf: the watch on both kinds, and nothing else of it.
+"""kopf: the watch on our kinds, and nothing else of it.
 
-Its event handlers only wake families. What kopf would keep in annotations (progress, last handled
-configuration) and its finalizer are for edge-triggered handlers, of which there are none; ours is
-`argus.dev/cleanup`, set before anything is made (docs/adr/0006).
+Its event handlers only wake what an event concerns: a family, or a replay. What kopf would keep in
+annotations (progress, last handled configuration) and its finalizer are for edge-triggered
+handlers, of which there are none; ours is `argus.dev/cleanup`, set before anything is made
+(docs/adr/0006).
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import kopf
 
-from argus_operator.models import pipeline, tenant
 from argus_operator.models.common import GROUP, PAUSED, VERSION, Raw
-from argus_operator.resources import Family, family_of_pipeline, family_of_tenant
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +23,8 @@ CLIENT_TIMEOUT_S: Final = 310
 _STOP_TIMEOUT_S: Final = 15.0
 
 Connect = Callable[[], kopf.ConnectionInfo]
-Wake = Callable[[Family], None]
+Wakes = Mapping[str, Callable[[Raw], None]]
+"""By plural of a kind: what an event on an object of it is passed to."""
 
 
 class WatchEndedError(Exception):
@@ -38,7 +38,7 @@ class Changes:
         self._seen: dict[str, tuple[object, ...]] = {}
 
     def concern(self, type_: str | None, raw: Raw) -> bool:
-        """Whether this watch event is one to look at the family for."""
+        """Whether this watch event is one to look again for."""
         meta = raw["metadata"]
         if type_ == "DELETED":
             self._seen.pop(meta["uid"], None)
@@ -53,8 +53,8 @@ class Changes:
         return known != state
 
 
-def registry(connect: Connect, wake: Wake) -> kopf.OperatorRegistry:
-    """kopf's handlers, which wake the family that an event concerns."""
+def registry(connect: Connect, wakes: Wakes) -> kopf.OperatorRegistry:
+    """kopf's handlers, one for each kind, which pass on the events that concern us."""
     handlers = kopf.OperatorRegistry()
     changes = Changes()
 
@@ -62,23 +62,19 @@ def registry(connect: Connect, wake: Wake) -> kopf.OperatorRegistry:
     async def on_login(**_: Any) -> kopf.ConnectionInfo:
         return connect()
 
-    @kopf.on.event(GROUP, VERSION, tenant.PLURAL, registry=handlers)
-    async def on_tenant(event: kopf.RawEvent, **_: Any) -> None:
-        _pass_on(event, changes, family_of_tenant, wake)
-
-    @kopf.on.event(GROUP, VERSION, pipeline.PLURAL, registry=handlers)
-    async def on_pipeline(event: kopf.RawEvent, **_: Any) -> None:
-        _pass_on(event, changes, family_of_pipeline, wake)
-
+    for plural, wake in wakes.items():
+        handler = _handler(changes, wake)
+        kopf.on.event(GROUP, VERSION, plural, registry=handlers, id=plural)(handler)
     return handlers
 
 
-def _pass_on(
-    event: kopf.RawEvent, changes: Changes, family_of: Callable[[Raw], Family], wake: Wake
-) -> None:
-    raw: Raw = event["object"]
-    if changes.concern(event["type"], raw):
-        wake(family_of(raw))
+def _handler(changes: Changes, wake: Callable[[Raw], None]) -> Callable[..., Awaitable[None]]:
+    async def on_event(event: kopf.RawEvent, **_: Any) -> None:
+        raw: Raw = event["object"]
+        if changes.concern(event["type"], raw):
+            wake(raw)
+
+    return on_event
 
 
 def settings() -> kopf.OperatorSettings:
@@ -94,21 +90,26 @@ def settings() -> kopf.OperatorSettings:
     return made
 
 
-async def watch(connect: Connect, wake: Wake, ready: threading.Event) -> None:
+async def watch(connect: Connect, wakes: Wakes, ready: threading.Event) -> None:
     """Watches until cancelled, and sets `ready` at its beginning; raises where it ends by itself.
 
     kopf takes every task of its loop that is younger than itself for its own, and cancels it at the
-    end; so it has a loop in a thread of its own, and wakes families across.
+    end; so it has a loop in a thread of its own, and wakes across.
     """
     loop = asyncio.get_running_loop()
     stop = threading.Event()
 
-    def pass_on(family: Family) -> None:
-        loop.call_soon_threadsafe(wake, family)
+    def across(wake: Callable[[Raw], None]) -> Callable[[Raw], None]:
+        def pass_on(raw: Raw) -> None:
+            loop.call_soon_threadsafe(wake, raw)
+
+        return pass_on
+
+    passed_on = {plural: across(wake) for plural, wake in wakes.items()}
 
     def run() -> None:
         operator = kopf.operator(
-            registry=registry(connect, pass_on),
+            registry=registry(connect, passed_on),
             settings=settings(),
             clusterwide=True,
             ready_flag=ready,

@@ -1,5 +1,6 @@
 """Runs helm and reads what it renders, for the tests of the chart."""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ PROFILES: Mapping[str, tuple[str, ...]] = {
 }
 APPLICATIONS = ("operator", "ingest", "stream")
 ENGINES = ("kafka", "valkey", "postgres")
+REPLAY = "argus-replay"
 
 Manifest = dict[str, Any]
 
@@ -78,8 +80,16 @@ def of_kind(kind: str, manifests: list[Manifest]) -> dict[str, Manifest]:
     return {found["metadata"]["name"]: found for found in manifests if found["kind"] == kind}
 
 
+def replay_job(manifests: list[Manifest]) -> Manifest:
+    """The Job that the operator makes of what the chart gives it, here with a name."""
+    job: Manifest = json.loads(of_kind("ConfigMap", manifests)[REPLAY]["data"]["job.json"])
+    job["metadata"]["name"] = REPLAY
+    return job
+
+
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, int, Manifest]]:
-    """Name, replicas and pod spec of whatever makes pods, the release's test among them."""
+    """Name, replicas and pod spec of whatever makes pods, the release's test and replays too."""
+    yield REPLAY, 1, replay_job(manifests)["spec"]["template"]["spec"]
     for found in manifests:
         name = found["metadata"]["name"]
         if found["kind"] in {"Deployment", "StatefulSet"}:

@@ -16,7 +16,11 @@ SOURCES = {
 
 
 def test_there_are_definitions_to_render() -> None:
-    assert set(SOURCES) == {"argustenants.argus.dev", "arguspipelines.argus.dev"}
+    assert set(SOURCES) == {
+        "argustenants.argus.dev",
+        "arguspipelines.argus.dev",
+        "argusreplays.argus.dev",
+    }
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -47,8 +51,7 @@ def test_the_packaged_chart_carries_them_and_renders_the_same(tmp_path: Path) ->
     where = ("--namespace", "argus", "--kube-version", KUBERNETES)
     rendered = run("helm", "template", "argus", str(package), *where)
 
-    assert {"argus/files/crds/argustenants.yaml", "argus/files/crds/arguspipelines.yaml"} <= set(
-        names
-    )
+    kinds = {"argustenants", "arguspipelines", "argusreplays"}
+    assert {f"argus/files/crds/{kind}.yaml" for kind in kinds} <= set(names)
     assert not [name for name in names if name.startswith("argus/tests/")]
     assert rendered.stdout == text()

@@ -19,6 +19,7 @@ from tests.chart.helm import (
     of_kind,
     pods,
     render,
+    replay_job,
     run,
     text,
 )
@@ -125,7 +126,7 @@ def test_memory_is_bounded_and_cpu_is_not(profile: str) -> None:
 @profiles
 def test_every_lasting_pod_is_probed(profile: str) -> None:
     for name, _, spec in pods(manifests(profile)):
-        if not name.endswith("-test"):
+        if not name.endswith(("-test", "-replay")):
             assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container(spec)), name
 
 
@@ -229,6 +230,28 @@ def test_requests_fit_a_node_of_four_cores(profile: str) -> None:
     assert requested_millicores(profile) <= 3_200
 
 
+@profiles
+def test_a_replay_is_a_job_that_kubernetes_takes(profile: str, tmp_path: Path) -> None:
+    job = replay_job(manifests(profile))
+    done = validate(yaml.dump(job), tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert job["metadata"]["namespace"] == "argus"
+    assert job["spec"]["backoffLimit"] == 3
+    assert job["spec"]["ttlSecondsAfterFinished"] == 3_600
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+
+
+@profiles
+def test_a_replay_reads_sql_as_the_reader_and_has_no_other_password(profile: str) -> None:
+    spec = replay_job(manifests(profile))["spec"]["template"]["spec"]
+    variables = {found["name"]: found for found in container(spec)["env"]}
+    keys = {reference["key"] for reference in secret_references(spec)}
+
+    assert variables["ARGUS_DATABASE__USER"]["value"] == "argus_reader"
+    assert keys == {"reader-password", "kafka-username", "kafka-password"}
+
+
 def test_the_operator_is_never_two() -> None:
     operator = of_kind("Deployment", manifests("default"))["argus-operator"]["spec"]
 
@@ -265,6 +288,7 @@ def test_external_engines_leave_nothing_of_the_built_in_ones() -> None:
         ("engines.valkey.maxMemory=64mb", {"argus-valkey"}),
         ("engines.kafka.external.port=19094", {"argus-kafka"}),
         ("log.level=DEBUG", {"argus-operator", "argus-ingest", "argus-stream"}),
+        ("replay.resources.limits.memory=1Gi", {"argus-operator"}),
         ("ingest.service.nodePort=30081", set()),
     ],
 )

@@ -1,12 +1,15 @@
 """The environment that the chart gives each process is what that process reads."""
 
 import importlib
+from pathlib import Path
 
 import pytest
-from argus_runtime.settings import ProcessSettings
+from argus_cli.settings import Settings as ConsoleSettings
+from argus_operator.jobs import Template
+from argus_runtime.settings import DatabaseSettings, KafkaSettings, ProcessSettings
 from pydantic import BaseModel
 
-from tests.chart.helm import APPLICATIONS, PROFILES, container, of_kind, render
+from tests.chart.helm import APPLICATIONS, PROFILES, container, of_kind, render, replay_job
 
 matrix = pytest.mark.parametrize(
     ("profile", "component"),
@@ -66,6 +69,35 @@ def test_the_variables_are_all_that_the_process_requires(
         monkeypatch.setenv(name, value)
 
     settings_class(component)()
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_variables_of_a_replay_are_what_the_console_reads(
+    profile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replay_job(render(*PROFILES[profile]))["spec"]["template"]["spec"]
+    variables = {
+        found["name"]: found.get("value", "placeholder") for found in container(spec)["env"]
+    }
+    sections: dict[str, type[BaseModel]] = {"kafka": KafkaSettings, "database": DatabaseSettings}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+        section, *path = name.removeprefix("ARGUS_").lower().split("__")
+        assert names_a_field(sections[section], path), name
+    settings = ConsoleSettings()
+    database = settings.require_database()
+
+    assert settings.require_kafka().bootstrap == variables["ARGUS_KAFKA__BOOTSTRAP"]
+    assert isinstance(database, DatabaseSettings)
+    assert database.user == "argus_reader"
+
+
+def test_the_job_of_a_replay_is_what_the_operator_reads(tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    data = of_kind("ConfigMap", render(*PROFILES["kind"]))["argus-replay"]["data"]
+    file.write_text(data["job.json"])
+
+    assert Template.load(file).namespace == "argus"
 
 
 def test_a_variable_that_is_no_setting_is_noticed() -> None:

@@ -39,6 +39,20 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{/* A container's environment: its own, and the settings of the values. Argument: a dict of root,
+     component, env (YAML text). */}}
+{{- define "argus.containerEnv" -}}
+{{- $own := .env -}}
+{{- $own }}
+{{- range $name, $value := merge (dict) (index .root.Values .component).settings .root.Values.settings }}
+{{- if contains (printf "- name: %s\n" $name) $own }}
+{{- fail (printf "settings: %s comes from a value or a Secret of its own: set that" $name) }}
+{{- end }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end }}
+
 {{/* A Deployment's pod template for one of ARGUS's processes. Argument: a dict of root, component,
      env (YAML text), configuration (text whose change rolls the pods), ports (YAML text), mounts
      and volumes (lists), grace (seconds to stop in), spread (over nodes). */}}
@@ -73,15 +87,7 @@ spec:
       imagePullPolicy: {{ .root.Values.images.pullPolicy }}
       command: [argus-{{ .component }}]
       env:
-        {{- .env | nindent 8 }}
-        {{- $own := .env }}
-        {{- range $name, $value := merge (dict) $values.settings .root.Values.settings }}
-        {{- if contains (printf "- name: %s\n" $name) $own }}
-        {{- fail (printf "settings: %s comes from a value or a Secret of its own: set that" $name) }}
-        {{- end }}
-        - name: {{ $name }}
-          value: {{ $value | quote }}
-        {{- end }}
+        {{- include "argus.containerEnv" . | nindent 8 }}
       ports:
         {{- with .ports }}
         {{- . | nindent 8 }}

@@ -78,7 +78,7 @@ class Kubernetes:
         token = ""
         while True:
             parameters = {"limit": str(_PAGE)} | ({"continue": token} if token else {})
-            page = await self._call("GET", _path(plural, namespace), params=parameters)
+            page = await self.call("GET", _path(plural, namespace), params=parameters)
             found.extend(page["items"])
             token = page["metadata"].get("continue", "")
             if not token:
@@ -86,13 +86,13 @@ class Kubernetes:
 
     async def get(self, plural: str, namespace: str, name: str) -> Raw | None:
         """One object, None if there is none."""
-        found: Raw | None = await self._call("GET", _path(plural, namespace, name))
+        found: Raw | None = await self.call("GET", _path(plural, namespace, name))
         return found
 
     async def patch_status(self, plural: str, meta: Meta, status: Mapping[str, Any]) -> None:
         """Writes these fields of the status; null removes one. A vanished object is fine."""
         path = _path(plural, meta.namespace, meta.name) + "/status"
-        await self._call("PATCH", path, json={"status": status}, content_type=_MERGE)
+        await self.call("PATCH", path, json={"status": status}, content_type=_MERGE)
 
     async def set_finalizer(self, plural: str, meta: Meta, present: bool) -> None:
         """Adds or removes our finalizer, and leaves others as they are.
@@ -104,13 +104,13 @@ class Kubernetes:
         wanted = [*others, FINALIZER] if present else others
         body = {"metadata": {"resourceVersion": meta.resource_version, "finalizers": wanted}}
         path = _path(plural, meta.namespace, meta.name)
-        answer = await self._call("PATCH", path, json=body, content_type=_MERGE)
+        answer = await self.call("PATCH", path, json=body, content_type=_MERGE)
         if answer is None and present:
             raise BusyError("Vanished", f"{path} was deleted before anything was made for it")
 
     async def get_secret(self, namespace: str, name: str) -> SecretState | None:
         """The Secret, None if there is none."""
-        found = await self._call("GET", f"api/v1/namespaces/{namespace}/secrets/{name}")
+        found = await self.call("GET", f"api/v1/namespaces/{namespace}/secrets/{name}")
         return None if found is None else _secret_state(found)
 
     async def write_secret(
@@ -129,7 +129,7 @@ class Kubernetes:
         body = _secret_body(owner, name, data, created)
         path = f"api/v1/namespaces/{namespace}/secrets"
         if observed is None:
-            await self._call("POST", path, json=body)
+            await self.call("POST", path, json=body)
             return
         gone = set(observed.data) - set(data)
         body["data"] |= dict.fromkeys(gone)
@@ -137,7 +137,7 @@ class Kubernetes:
             CREATED + key: None for key in set(observed.created) - set(created)
         }
         body["metadata"]["resourceVersion"] = observed.resource_version
-        answer = await self._call("PATCH", f"{path}/{name}", json=body, content_type=_MERGE)
+        answer = await self.call("PATCH", f"{path}/{name}", json=body, content_type=_MERGE)
         if answer is None:
             raise BusyError("Vanished", f"Secret {name} was deleted while it was changed")
 
@@ -151,12 +151,12 @@ class Kubernetes:
         about = f"{subject['kind']} {meta['namespace']}/{meta['name']}"
         logger.info("event", extra={"about": about, "reason": reason, "note": note})
         try:
-            await self._call("POST", path, json=_event(subject, type_, reason, note))
+            await self.call("POST", path, json=_event(subject, type_, reason, note))
         except (UnavailableError, BusyError) as error:
             if error.reason != _TERMINATING:
                 logger.warning("an event was not posted", extra={"reason": error.message})
 
-    async def _call(
+    async def call(
         self,
         method: str,
         path: str,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -53,6 +53,26 @@ class Condition(Model):
     ]
     message: Annotated[str, Field(max_length=32768)]
     last_transition_time: datetime
+
+
+class ReasonCount(Model):
+    """How many letters have one reason."""
+
+    reason: str
+    count: int
+
+
+class ReasonCounts(Model):
+    """How many letters, and why."""
+
+    total: int
+    reasons: tuple[ReasonCount, ...] = ()
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int]) -> Self:
+        """The reasons in order of their names, and their sum."""
+        reasons = [ReasonCount(reason=reason, count=n) for reason, n in sorted(counts.items())]
+        return cls(total=sum(counts.values()), reasons=tuple(reasons))
 
 
 class Meta(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from argus_operator.models import units
-from argus_operator.models.common import Condition, DeletionPolicy, Model, Name
+from argus_operator.models.common import Condition, DeletionPolicy, Model, Name, ReasonCounts
 
 KIND: Final = "ArgusPipeline"
 PLURAL: Final = "arguspipelines"
@@ -76,20 +76,6 @@ class Rates(Model):
     dead_letters_per_second: float
 
 
-class ReasonCount(Model):
-    """How many letters have one reason."""
-
-    reason: str
-    count: int
-
-
-class DeadLetters(Model):
-    """How many records were dead-lettered, and why."""
-
-    total: int
-    reasons: tuple[ReasonCount, ...] = ()
-
-
 class AuditStatus(Model):
     """The last count of rows and letters."""
 
@@ -111,6 +97,6 @@ class PipelineStatus(Model):
     rates: Rates | None = None
     last_event_at: datetime | None = None
     oldest_unread_at: datetime | None = None
-    dead_letters: DeadLetters | None = None
+    dead_letters: ReasonCounts | None = None
     audit: AuditStatus | None = None
     conditions: tuple[Condition, ...] = ()

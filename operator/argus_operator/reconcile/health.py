@@ -15,7 +15,7 @@ from argus_operator.errors import OperatorError
 from argus_operator.ledger import Audit, Books, Rates, Reason
 from argus_operator.models import pipeline as models
 from argus_operator.models import units
-from argus_operator.models.common import ConditionStatus, Model
+from argus_operator.models.common import ConditionStatus, Model, ReasonCounts
 from argus_operator.reconcile.attempt import attempt
 from argus_operator.reconcile.bookkeeping import Bookkeeper, Entry
 from argus_operator.resources import Pipeline
@@ -82,7 +82,7 @@ def _figures(entry: Entry) -> dict[str, Any]:
         "lag": max(books.in_flight, 0),
         "lastEventAt": _instant(books.last_event_at),
         "oldestUnreadAt": _instant(books.oldest_unread_at),
-        "deadLetters": _dump(_letters(books)),
+        "deadLetters": _letters(books),
     }
     if entry.rates is not None:
         figures["rates"] = _dump(_rates(entry.rates))
@@ -91,12 +91,9 @@ def _figures(entry: Entry) -> dict[str, Any]:
     return figures
 
 
-def _letters(books: Books) -> models.DeadLetters:
-    reasons = tuple(
-        models.ReasonCount(reason=reason, count=count)
-        for reason, count in sorted((books.by_reason or {}).items())
-    )
-    return models.DeadLetters(total=books.dead_lettered, reasons=reasons)
+def _letters(books: Books) -> dict[str, Any]:
+    """The total is the ledger's own, so that reasons which do not add up to it are seen."""
+    return _dump(ReasonCounts.of(books.by_reason or {})) | {"total": books.dead_lettered}
 
 
 def _rates(rates: Rates) -> models.Rates:

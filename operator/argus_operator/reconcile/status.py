@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from argus_operator import conditions
-from argus_operator.conditions import HEALTHY, READY, SYNCED, Finding
+from argus_operator.conditions import FAILED, HEALTHY, READY, SYNCED, Finding
 from argus_operator.models.common import Condition, ConditionStatus
 from argus_operator.ports import Cluster
 from argus_operator.reconcile.health import Standing
-from argus_operator.resources import Pipeline, Tenant
+from argus_operator.resources import Resource
 
 NORMAL: Final = "Normal"
 WARNING: Final = "Warning"
@@ -25,19 +25,17 @@ class StatusWriter:
         self._clock = clock
 
     async def write(
-        self, subject: Tenant | Pipeline, findings: Sequence[Finding], facts: Mapping[str, Any]
+        self, subject: Resource, findings: Sequence[Finding], facts: Mapping[str, Any]
     ) -> None:
         """Writes conditions and those facts that changed; facts that are left out stay."""
         await self._put(subject, self._merge(subject, findings), facts)
 
-    def _merge(
-        self, subject: Tenant | Pipeline, findings: Sequence[Finding]
-    ) -> tuple[Condition, ...]:
+    def _merge(self, subject: Resource, findings: Sequence[Finding]) -> tuple[Condition, ...]:
         now = self._clock().replace(microsecond=0)
         return conditions.merge(subject.conditions, findings, subject.meta.generation, now)
 
     async def _put(
-        self, subject: Tenant | Pipeline, merged: Sequence[Condition], facts: Mapping[str, Any]
+        self, subject: Resource, merged: Sequence[Condition], facts: Mapping[str, Any]
     ) -> None:
         status = {**facts, "conditions": [_dump(condition) for condition in merged]}
         news = {name: value for name, value in status.items() if subject.status.get(name) != value}
@@ -46,14 +44,15 @@ class StatusWriter:
         await self._cluster.patch_status(subject.plural, subject.meta, news)
         await self._announce(subject, merged)
 
-    async def _announce(self, subject: Tenant | Pipeline, merged: Sequence[Condition]) -> None:
+    async def _announce(self, subject: Resource, merged: Sequence[Condition]) -> None:
         for condition in conditions.changed(subject.conditions, merged):
-            if not _worth_telling(condition, subject.conditions):
-                continue
-            type_ = NORMAL if condition.status is ConditionStatus.TRUE else WARNING
-            await self._cluster.post_event(subject.raw, type_, condition.reason, condition.message)
+            if _worth_telling(condition, subject.conditions):
+                type_ = NORMAL if _is_good_news(condition) else WARNING
+                await self._cluster.post_event(
+                    subject.raw, type_, condition.reason, condition.message
+                )
 
-    async def pending(self, subject: Tenant | Pipeline, dependencies: Sequence[str]) -> None:
+    async def pending(self, subject: Resource, dependencies: Sequence[str]) -> None:
         """At first sight: all Unknown, so that people see that somebody is at work."""
         if not subject.conditions:
             found = conditions.pending((READY, SYNCED, *dependencies))
@@ -61,7 +60,7 @@ class StatusWriter:
 
     async def hold(
         self,
-        subject: Tenant | Pipeline,
+        subject: Resource,
         reason: str,
         message: str,
         standing: Standing | None = None,
@@ -81,13 +80,26 @@ class StatusWriter:
 
 
 def _worth_telling(condition: Condition, before: Sequence[Condition]) -> bool:
-    """Readiness and health either way; health is not news to a pipeline that never was ill."""
-    if condition.type == HEALTHY:
-        ill = {old.type for old in before if old.status is ConditionStatus.FALSE}
-        return condition.status is ConditionStatus.FALSE or (
-            condition.status is ConditionStatus.TRUE and HEALTHY in ill
-        )
-    return condition.type == READY and condition.status is not ConditionStatus.UNKNOWN
+    """Readiness and health either way, and how a replay ended.
+
+    Health is not news to a pipeline that never was ill.
+    """
+    match condition.type:
+        case conditions.READY:
+            return condition.status is not ConditionStatus.UNKNOWN
+        case conditions.HEALTHY:
+            ill = any(old.type == HEALTHY and old.status is ConditionStatus.FALSE for old in before)
+            return condition.status is ConditionStatus.FALSE or (
+                condition.status is ConditionStatus.TRUE and ill
+            )
+        case conditions.COMPLETE | conditions.FAILED:
+            return condition.status is ConditionStatus.TRUE
+        case _:
+            return False
+
+
+def _is_good_news(condition: Condition) -> bool:
+    return condition.type != FAILED and condition.status is ConditionStatus.TRUE
 
 
 def _dump(condition: Condition) -> dict[str, Any]:

@@ -185,7 +185,7 @@ async def test_what_the_role_does_not_grant_is_refused_in_words(
     monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(OPERATOR)))
     async with Kubernetes() as cluster:
         with pytest.raises(UnavailableError, match=r"403 .*cannot list"):
-            await cluster._call("GET", "api/v1/secrets")
+            await cluster.call("GET", "api/v1/secrets")
 
 
 @pytest.mark.parametrize("terminating", [True, False])

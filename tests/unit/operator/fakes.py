@@ -14,19 +14,26 @@ from argus_contract.names import TenantId, TopicName
 from argus_contract.registry import TenantDocument
 from argus_operator import documents
 from argus_operator.errors import BusyError, OperatorError, RefusedError, UnavailableError
+from argus_operator.jobs import Run, Word
 from argus_operator.keys import SecretState
 from argus_operator.ledger import Audit, Books, State
 from argus_operator.models.common import FINALIZER, GROUP, VERSION, Meta, Model, Raw
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.pipeline import PipelineSpec
+from argus_operator.models.replay import PLURAL as REPLAYS
+from argus_operator.models.replay import ReplaySpec
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.models.tenant import TenantSpec
 from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
 from argus_operator.topics import Action, Backlog, Configure, Create, Grow, TopicState
 
 NAMESPACE = "shops"
-KINDS = {TENANTS: "ArgusTenant", PIPELINES: "ArgusPipeline"}
-MODELS: dict[str, type[Model]] = {TENANTS: TenantSpec, PIPELINES: PipelineSpec}
+KINDS = {TENANTS: "ArgusTenant", PIPELINES: "ArgusPipeline", REPLAYS: "ArgusReplay"}
+MODELS: dict[str, type[Model]] = {
+    TENANTS: TenantSpec,
+    PIPELINES: PipelineSpec,
+    REPLAYS: ReplaySpec,
+}
 
 
 class Failing:
@@ -186,6 +193,41 @@ class FakeCluster(Failing):
     def told(self, name: str) -> list[str]:
         """Reasons of the events on an object, in order."""
         return [reason for subject, _, reason, _ in self.events if subject == name]
+
+
+@dataclass
+class FakeJobs(Failing):
+    """Jobs without a kubelet: tests say how they end and what their pods say."""
+
+    held: dict[str, Run] = field(default_factory=dict)
+    words: dict[str, Word] = field(default_factory=dict)
+    manifests: list[Mapping[str, Any]] = field(default_factory=list)
+    now: datetime = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+    async def runs(self) -> list[Run]:
+        self._fail()
+        return list(self.held.values())
+
+    async def create(self, manifest: Mapping[str, Any]) -> None:
+        self._fail()
+        name = manifest["metadata"]["name"]
+        if name not in self.held:
+            self.manifests.append(manifest)
+            stamped = {"creationTimestamp": self.now.isoformat()} | manifest["metadata"]
+            self.held[name] = Run.parse({"metadata": stamped})
+
+    async def delete(self, run: Run) -> None:
+        self._fail()
+        if run.name in self.held:
+            self.change(run.name, deleting=True)
+
+    async def word(self, run: Run) -> Word:
+        self._fail()
+        return self.words.get(run.name, Word())
+
+    def change(self, name: str, **fields: Any) -> None:
+        """What Kubernetes does with a Job."""
+        self.held[name] = dataclasses.replace(self.held[name], **fields)
 
 
 @dataclass

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from argus_operator.models.common import GROUP, VERSION, Model
 from argus_operator.models.pipeline import PipelineSpec, PipelineStatus
+from argus_operator.models.replay import ReplaySpec, ReplayStatus
 from argus_operator.models.tenant import TenantSpec, TenantStatus
 
 CRDS = Path(__file__).parents[3] / "crds"
@@ -102,6 +103,8 @@ def with_defaults(schema: Schema, value: Any) -> Any:
         ("argustenants.yaml", "status", TenantStatus),
         ("arguspipelines.yaml", "spec", PipelineSpec),
         ("arguspipelines.yaml", "status", PipelineStatus),
+        ("argusreplays.yaml", "spec", ReplaySpec),
+        ("argusreplays.yaml", "status", ReplayStatus),
     ],
 )
 def test_models_demand_what_the_crds_demand(file: str, name: str, model: type[Model]) -> None:
@@ -119,6 +122,12 @@ def test_models_demand_what_the_crds_demand(file: str, name: str, model: type[Mo
             PipelineSpec,
             {"tenantRef": {"name": "shop"}, "topic": {"retention": {"hours": 1}}},
         ),
+        ("argusreplays.yaml", ReplaySpec, {"pipelineRef": {"name": "web"}}),
+        (
+            "argusreplays.yaml",
+            ReplaySpec,
+            {"pipelineRef": {"name": "web"}, "filter": {"from": "2026-01-01T00:00:00Z"}},
+        ),
     ],
 )
 def test_models_have_the_defaults_of_the_crds(file: str, model: type[Model], given: Schema) -> None:
@@ -127,15 +136,22 @@ def test_models_have_the_defaults_of_the_crds(file: str, model: type[Model], giv
     assert made == with_defaults(part(file, "spec"), given)
 
 
-@pytest.mark.parametrize("file", ["argustenants.yaml", "arguspipelines.yaml"])
-def test_crds_say_what_people_look_for(file: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "first"),
+    [
+        ("argustenants.yaml", ["Ready", "Reason"]),
+        ("arguspipelines.yaml", ["Ready", "Reason"]),
+        ("argusreplays.yaml", ["Phase", "Reason"]),
+    ],
+)
+def test_crds_say_what_people_look_for(file: str, first: list[str]) -> None:
     spec = crd(file)["spec"]
     (version,) = spec["versions"]
     columns = [column["name"] for column in version["additionalPrinterColumns"]]
 
     assert (spec["group"], version["name"]) == (GROUP, VERSION)
     assert spec["names"]["categories"] == ["argus"]
-    assert columns[:2] == ["Ready", "Reason"]
+    assert columns[:2] == first
     assert "Age" in columns
     assert version["subresources"] == {"status": {}}
 
@@ -154,9 +170,10 @@ SELF_EXPLAINING = {
     ".tenantRef.name",
     ".topic.retention.hours",
     ".deadLetter.retention.hours",
+    ".pipelineRef.name",
 }
 
 
-@pytest.mark.parametrize("file", ["argustenants.yaml", "arguspipelines.yaml"])
+@pytest.mark.parametrize("file", ["argustenants.yaml", "arguspipelines.yaml", "argusreplays.yaml"])
 def test_every_field_of_a_spec_is_explained(file: str) -> None:
     assert set(descriptions(part(file, "spec"), "")) <= SELF_EXPLAINING

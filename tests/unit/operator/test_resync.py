@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
 import pytest
+from argus_operator.models.common import Raw
 from argus_operator.models.pipeline import PLURAL as PIPELINES
+from argus_operator.models.replay import PLURAL as REPLAYS
 from argus_operator.models.tenant import PLURAL as TENANTS
-from argus_operator.resources import Family
+from argus_operator.resources import Family, ReplayKey
 from argus_operator.resync import Resync
 from argus_operator.settings import ResyncSettings
 from argus_operator.topics import DiskBudget
@@ -25,6 +27,7 @@ class Watched:
     def __init__(self, world: World) -> None:
         self.world = world
         self.woken: list[Family] = []
+        self.replays: list[ReplayKey] = []
         self.budget = DiskBudget(1 << 40, 1.0, 1)
         self.resync = Resync(
             world.cluster,
@@ -34,6 +37,8 @@ class Watched:
             world.keeper,
             self.budget,
             self.woken.append,
+            world.replays,
+            self.replays.append,
             SETTINGS,
         )
 
@@ -72,6 +77,30 @@ async def test_a_round_wakes_a_family_that_only_the_registry_knows(watched: Watc
     await watched.resync.round()
 
     assert watched.woken == [FAMILY]
+
+
+async def test_a_round_wakes_replays_that_are_not_over(watched: Watched) -> None:
+    for name in ("first", "second"):
+        watched.world.cluster.apply(REPLAYS, name, {"pipelineRef": {"name": WEB}})
+    await watched.resync.round()
+    assert watched.replays == [ReplayKey(NAMESPACE, "first"), ReplayKey(NAMESPACE, "second")]
+
+
+async def test_a_cluster_that_knows_no_replays_stops_no_round(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = watched.world.cluster.objects
+
+    async def without_replays(plural: str, namespace: str | None = None) -> list[Raw]:
+        if plural == REPLAYS:
+            raise away("KubernetesRefused")
+        return await listed(plural, namespace)
+
+    monkeypatch.setattr(watched.world.cluster, "objects", without_replays)
+    await watched.resync.round()
+
+    assert watched.woken == [FAMILY]
+    assert watched.resync.complete
 
 
 async def test_a_round_publishes_the_marker_and_takes_stock(watched: Watched) -> None:

@@ -63,7 +63,8 @@ def test_both_kinds_lead_to_the_tenants_family() -> None:
 
 def test_kopf_is_given_nothing_that_would_touch_objects() -> None:
     """kopf takes away a finalizer that it takes for its own and has no handler for."""
-    handlers = watch.registry(lambda: kopf.ConnectionInfo(server="https://x"), lambda _: None)
+    wakes: watch.Wakes = {plural: lambda _: None for plural in ("argustenants", "argusreplays")}
+    handlers = watch.registry(lambda: kopf.ConnectionInfo(server="https://x"), wakes)
     settings = watch.settings()
 
     assert settings.persistence.finalizer != FINALIZER

@@ -8,6 +8,7 @@ from typing import Any
 from argus_contract import names
 from argus_contract.names import TenantId, TopicName
 from argus_contract.registry import TenantDocument
+from argus_operator.jobs import Template
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.reconcile.bookkeeping import Bookkeeper
@@ -15,6 +16,7 @@ from argus_operator.reconcile.family import FamilyReconciler
 from argus_operator.reconcile.health import Health
 from argus_operator.reconcile.pipelines import PipelineStep
 from argus_operator.reconcile.removal import Removal
+from argus_operator.reconcile.replays import ReplayReconciler
 from argus_operator.reconcile.status import StatusWriter
 from argus_operator.reconcile.tenants import KeyStep
 from argus_operator.reconcile.verdict import Verdict
@@ -26,6 +28,7 @@ from tests.unit.operator.fakes import (
     NAMESPACE,
     FakeCluster,
     FakeCounters,
+    FakeJobs,
     FakeRegistry,
     FakeSchemas,
     FakeTopics,
@@ -36,6 +39,14 @@ WEB = "web"
 FAMILY = Family(NAMESPACE, SHOP)
 SECRET = (NAMESPACE, names.key_secret(SHOP))
 GIB = 1 << 30
+TEMPLATE = Template(
+    {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"namespace": "argus", "labels": {"app.kubernetes.io/name": "argus"}},
+        "spec": {"template": {"spec": {"containers": [{"name": "replay", "image": "argus"}]}}},
+    }
+)
 
 
 @dataclass
@@ -48,6 +59,7 @@ class World:
     registry: FakeRegistry = field(default_factory=FakeRegistry)
     database: FakeSchemas = field(default_factory=FakeSchemas)
     counters: FakeCounters = field(default_factory=FakeCounters)
+    jobs: FakeJobs = field(default_factory=FakeJobs)
     tiers: Tiers = field(default_factory=lambda: {"standard": Tier()})
     now: datetime = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -66,6 +78,9 @@ class World:
             StatusWriter(self.cluster, lambda: self.now),
             lambda: self.tiers,
             settle=3.0,
+        )
+        self.replays = ReplayReconciler(
+            self.cluster, self.jobs, TEMPLATE, StatusWriter(self.cluster, lambda: self.now)
         )
 
     def tenant(self, spec: Mapping[str, Any] | None = None, **meta: Any) -> None:
