@@ -1,19 +1,44 @@
 -- Replays of dead letters, dead letters by reason, what stands still and why, how old the oldest
 -- unread record is.
 
+-- Batches take these tables in one order, readers of the views in another, whoever opens a
+-- partition in a third. So all are taken at once or none, and nobody waits for us longer than a
+-- second at a time.
+DO $$
+DECLARE
+    patience CONSTANT text := current_setting('lock_timeout');
+BEGIN
+    IF to_regclass('argus.ledger') IS NULL THEN
+        RETURN; -- an empty database: the views come with the routines
+    END IF;
+    PERFORM set_config('lock_timeout', '1s', true);
+    FOR attempt IN 1..30 LOOP
+        BEGIN
+            LOCK TABLE argus.offsets;
+            LOCK TABLE argus.pipelines, argus.dead_letters, argus.ledger, argus.audit NOWAIT;
+            PERFORM set_config('lock_timeout', patience, true);
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM pg_sleep(least(attempt * 0.02, 0.5));
+        END;
+    END LOOP;
+    RAISE lock_not_available USING MESSAGE = 'the tables of the ledger were never free at once';
+END
+$$;
+
 -- The routines make them anew with one argument more, which has a default, so that a call with the
 -- arguments of before finds them. Everything else that a call which is under way uses stays.
 DROP FUNCTION IF EXISTS
     argus.store(text[], integer[], bigint[], bigint[], bigint[], bigint[], bigint[], jsonb),
     argus.ensure_pipeline(text, text, text, text, text, integer, interval, interval, interval);
 
--- In the order in which argus.store takes the tables.
 ALTER TABLE argus.offsets
     ADD COLUMN last_event_at        timestamptz,
     ADD COLUMN oldest_unread_at     timestamptz,
     ADD COLUMN oldest_unread_offset bigint,
     ADD COLUMN sampled_at           timestamptz;
-COMMENT ON COLUMN argus.offsets.last_event_at IS 'The greatest receipt time of a stored row, to the second.';
+COMMENT ON COLUMN argus.offsets.last_event_at IS
+    'The greatest receipt time of a stored row, to the second.';
 COMMENT ON COLUMN argus.offsets.oldest_unread_at IS
     'When the oldest record that is not stored was received, as last sampled; null where all is.';
 COMMENT ON COLUMN argus.offsets.oldest_unread_offset IS

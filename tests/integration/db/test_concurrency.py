@@ -18,6 +18,7 @@ from tests.integration.db.support import (
     ensure,
     ledger,
     new_pipeline,
+    pipeline_ledger,
     sibling,
     stage,
     staging,
@@ -100,6 +101,87 @@ async def test_partitions_with_the_same_events_and_names_never_deadlock(
         assert row["balanced"]
         assert row["rows"] <= len(shared)
         assert await admin.fetchval(f"SELECT sum(count) FROM {one.rollup}") == row["rows"]
+
+
+def replayed(
+    pipeline: Pipeline, partition: int, start: int, events: list[Event], order: random.Random
+) -> Slice:
+    """Replays of 20 of the events' letters, some of which are refused again."""
+    chosen = order.sample(range(len(events)), 20)
+    keys = [f"{pipeline.topic}/7/{n}" for n in chosen]
+    return Slice(
+        pipeline.topic,
+        partition,
+        start,
+        [events[n] for n in chosen[:12]],
+        [
+            {
+                "id": None,
+                "code": order.choice(["too_old", "refused", "too_new"]),
+                "root": key,
+                "attempt": order.randrange(2, 5),
+            }
+            for key in keys[12:]
+        ],
+        replays={place: (key, 2) for place, key in enumerate(keys[:12])},
+    )
+
+
+async def test_copies_of_the_same_replays_in_all_partitions_never_deadlock(
+    admin: asyncpg.Connection, connect_as: Connect
+) -> None:
+    """Rows here and letters there, in any order, beside samples, states and retention."""
+    pipelines = [new_pipeline()]
+    pipelines.append(sibling(pipelines[0], "api"))
+    for one in pipelines:
+        await ensure(admin, one)
+    events = [Event(by_id=n % 3 == 0) for n in range(40)]
+    running = True
+
+    async def worker(partition: int) -> None:
+        connection = await staging(connect_as)
+        order = random.Random(partition)
+        for round_ in range(15):
+            parts = [replayed(one, partition, round_ * 20, events, order) for one in pipelines]
+            order.shuffle(parts)
+            await store(connection, *parts)
+
+    async def bystander() -> None:
+        connection, order = await connect_as("argus_stream"), random.Random(9)
+        while running:
+            places = [(one.topic, p) for one in pipelines for p in range(one.partitions)]
+            order.shuffle(places)
+            topics, partitions = [place[0] for place in places], [place[1] for place in places]
+            none = [None] * len(places)
+            await connection.execute(
+                "SELECT argus.sample($1, $2, $3, $4)", topics, partitions, [400] * len(places), none
+            )
+            await connection.execute(
+                "SELECT argus.report_states($1, $2, $3, $4)",
+                *(topics, partitions, ["open"] * len(places), none),
+            )
+
+    async def retention() -> None:
+        expiring = await connect_as(None)
+        while running:
+            for one in pipelines:
+                await expiring.execute("SELECT argus.expire($1)", one.uid)
+
+    others = [asyncio.create_task(other()) for other in (bystander, bystander, retention)]
+    await asyncio.gather(*(worker(partition) for partition in range(4)))
+    running = False
+    await asyncio.gather(*others)
+    for one in pipelines:
+        row = await audit(admin, one)
+        assert row["balanced"]
+        books = await pipeline_ledger(admin, one)
+        assert (books["balanced"], books["dead_lettered"]) == (True, 4 * 15 * 8)
+        outcomes = await admin.fetch(
+            "SELECT outcome, count(*) FROM argus.replays WHERE topic = $1 GROUP BY 1", one.topic
+        )
+        assert sum(outcome["count"] for outcome in outcomes) == len(events)
+        stored = sum(o["count"] for o in outcomes if o["outcome"] == "stored")
+        assert stored <= row["rows"] == len(events)
 
 
 async def test_batches_and_retention_at_once_stay_balanced(

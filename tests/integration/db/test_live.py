@@ -56,6 +56,26 @@ async def test_every_move_is_in_the_outbox_and_leaves_no_gap(
     assert await outbox(stream, pipeline, 1, 0) == []
 
 
+async def test_the_outbox_is_read_page_after_page(
+    stream: asyncpg.Connection, pipeline: Pipeline
+) -> None:
+    async def page(from_offset: int, most: int | None) -> list[int]:
+        rows = await stream.fetch(
+            "SELECT * FROM argus.outbox_page($1, 0, $2, $3)", pipeline.topic, from_offset, most
+        )
+        assert all(row["to_offset"] == row["from_offset"] + 1 for row in rows)
+        return [row["from_offset"] for row in rows]
+
+    for start in range(7):
+        await store(stream, Slice(pipeline.topic, 0, start, [Event()]))
+    assert await page(0, 3) == [0, 1, 2]
+    assert await page(3, 3) == [3, 4, 5]
+    assert await page(6, 3) == [6]
+    assert await page(7, 3) == []
+    assert await page(0, 7) == list(range(7))
+    assert await page(2, 0) == await page(2, -5) == [2], "whoever asks on gets on"
+
+
 async def test_the_live_window_equals_a_recomputation_from_the_rows(
     admin: asyncpg.Connection, stream: asyncpg.Connection, pipeline: Pipeline
 ) -> None:

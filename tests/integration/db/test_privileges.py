@@ -25,6 +25,7 @@ PUBLIC_TO_STREAM = {
     "open_partition",
     "outbox_after",
     "outbox_page",
+    "rehearse",
     "report_states",
     "sample",
     "sample_log_end",
@@ -41,8 +42,11 @@ async def denied(connection: asyncpg.Connection, statement: str) -> None:
 @pytest.fixture
 async def filled(stream: asyncpg.Connection, pipeline: Pipeline) -> Pipeline:
     """A pipeline with a row and a letter."""
-    letter = {"id": None, "code": "invalid_json"}
+    letter = {"id": None, "code": "invalid_json", "root": f"{pipeline.topic}/0/0", "attempt": 2}
     await store(stream, Slice(pipeline.topic, 0, 0, [Event(by_id=True)], [letter]))
+    await stream.execute(
+        "SELECT argus.report_states($1, '{0}', '{open}', '{NULL}')", [pipeline.topic]
+    )
     return pipeline
 
 
@@ -72,13 +76,16 @@ async def test_what_runs_with_its_owners_rights_has_a_fixed_search_path(
         "SELECT proname, proconfig FROM pg_proc"
         " WHERE pronamespace = 'argus'::regnamespace AND prosecdef"
     )
-    assert {row["proname"] for row in rows} == PUBLIC_TO_STREAM
+    assert {row["proname"] for row in rows} == PUBLIC_TO_STREAM - {"rehearse"}
     for row in rows:
         assert "search_path=pg_catalog, pg_temp" in (row["proconfig"] or []), row["proname"]
 
 
 async def test_the_stream_touches_no_table(stream: asyncpg.Connection, filled: Pipeline) -> None:
-    for table in (filled.events, filled.rollup, filled.ids, "argus.offsets", "argus.tenants"):
+    for table in (
+        *(filled.events, filled.rollup, filled.ids, "argus.offsets", "argus.tenants"),
+        *("argus.replays", "argus.letter_counts", "argus.partition_states"),
+    ):
         await denied(stream, f"SELECT FROM {table}")
         await denied(stream, f"DELETE FROM {table}")
     await denied(stream, f"DROP SCHEMA {filled.schema} CASCADE")
@@ -120,11 +127,12 @@ async def test_the_reader_reads_everything_and_changes_nothing(
     connect_as: Connect, filled: Pipeline
 ) -> None:
     reader = await connect_as("argus_reader")
-    for view in ("argus.ledger", "argus.audit"):
+    for view in ("argus.ledger", "argus.audit", "argus.pipeline_ledger"):
         assert await count(reader, view) >= 1, view
     for table in (
         *(filled.events, filled.rollup, filled.ids),
         *("argus.dead_letters", "argus.outbox", "argus.migrations", "argus.pipelines"),
+        *("argus.replays", "argus.letter_counts", "argus.partition_states"),
     ):
         assert await count(reader, table) >= 1, table
         await denied(reader, f"DELETE FROM {table}")
@@ -146,7 +154,7 @@ async def test_a_tenants_role_sees_its_schema_and_no_other(
     for table in (filled.events, filled.rollup, filled.ids):
         assert await count(person, table) == 1
         await denied(person, f"DELETE FROM {table}")
-    for table in (neighbour.events, neighbour.rollup, "argus.ledger", "argus.dead_letters"):
+    for table in (neighbour.events, neighbour.rollup, "argus.ledger", "argus.pipeline_ledger"):
         await denied(person, f"SELECT FROM {table}")
     chunk = await admin.fetchval("SELECT c::text FROM show_chunks($1) c", neighbour.events)
     await denied(person, f"SELECT FROM {chunk}")

@@ -32,9 +32,7 @@ def root(pipeline: Pipeline, offset: int, partition: int = 1) -> str:
     return f"{pipeline.topic}/{partition}/{offset}"
 
 
-async def settled(
-    admin: asyncpg.Connection, pipeline: Pipeline
-) -> dict[str, tuple[int, str, int, int]]:
+async def settled(admin: asyncpg.Connection, pipeline: Pipeline) -> dict[str, tuple[object, ...]]:
     """Attempt, outcome, partition and offset by root."""
     rows = await admin.fetch(
         "SELECT root, attempt, outcome, partition, source_offset FROM argus.replays"
@@ -162,8 +160,8 @@ async def test_what_was_stored_stays_so_and_else_the_last_attempt_counts(
     for partition, (kind, n) in enumerate(one.split("/") for one in tries.split()):
         part = Slice(pipeline.topic, partition, 0)
         letter = {"id": None, "code": "too_old", "root": key, "attempt": int(n)}
-        row = {"events": [event], "replays": {0: (key, int(n))}}
-        parts.append(replace(part, **row) if kind == "row" else replace(part, letters=[letter]))
+        row = replace(part, events=[event], replays={0: (key, int(n))})
+        parts.append(row if kind == "row" else replace(part, letters=[letter]))
     for batch in [parts] if at_once else [[part] for part in parts]:
         await store(stream, *batch)
     assert (await settled(admin, pipeline))[key][:2] == (attempt, outcome)

@@ -118,6 +118,41 @@ async def test_ids_and_outbox_are_pruned_past_their_windows(
     assert left == [2]
 
 
+async def test_replays_are_kept_longer_than_kafka_keeps_their_letters(
+    admin: asyncpg.Connection, stream: asyncpg.Connection, short: Pipeline
+) -> None:
+    """A segment of letters goes as a whole, and takes up to a week to be closed."""
+    root = f"{short.topic}/0/0"
+    await store(stream, Slice(short.topic, 0, 0, [Event()], replays={0: (root, 2)}))
+    for hours, left in ((8 * 24 + 5, 1), (2, 0)):
+        await admin.execute(
+            "UPDATE argus.replays SET settled_at = settled_at - $2::interval WHERE topic = $1",
+            short.topic,
+            hours * HOUR,
+        )
+        await expire(admin, short)
+        assert await count(admin, f"argus.replays WHERE topic = '{short.topic}'") == left
+
+
+async def test_pruning_replays_does_not_wait_for_a_batch_that_settles_one_again(
+    admin: asyncpg.Connection, connect_as: Connect, short: Pipeline
+) -> None:
+    root = f"{short.topic}/0/0"
+    letter = {"id": None, "code": "too_old", "root": root, "attempt": 2}
+    writer = await connect_as(None)
+    await writer.execute("SELECT argus.create_staging()")
+    await store(writer, Slice(short.topic, 0, 0, letters=[letter]))
+    await admin.execute(
+        "UPDATE argus.replays SET settled_at = settled_at - interval '1 year' WHERE root = $1", root
+    )
+    async with writer.transaction():
+        await store(writer, Slice(short.topic, 0, 1, [Event()], replays={0: (root, 3)}))
+        await expire(admin, short)
+    assert await admin.fetchval("SELECT outcome FROM argus.replays WHERE root = $1", root) == (
+        "stored"
+    )
+
+
 async def test_a_row_removed_by_hand_shows_even_after_its_chunk_expired(
     admin: asyncpg.Connection, stream: asyncpg.Connection, short: Pipeline
 ) -> None:

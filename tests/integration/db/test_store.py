@@ -373,3 +373,20 @@ async def test_a_session_without_staging_cannot_store(
     bare = await connect_as("argus_stream")
     error = await refused(store_staged(bare, [Slice(pipeline.topic, 0, 0, skipped=1)]))
     assert isinstance(error, asyncpg.InsufficientPrivilegeError)
+
+
+@pytest.mark.parametrize("poison", [False, True])
+async def test_a_rehearsal_says_what_storing_would_and_leaves_nothing(
+    stream: asyncpg.Connection, admin: asyncpg.Connection, pipeline: Pipeline, poison: bool
+) -> None:
+    await admin.execute(
+        f"ALTER TABLE {pipeline.events} ADD CHECK (distinct_id IS DISTINCT FROM 'poison')"
+    )
+    events = [Event(by_id=True), Event(distinct_id="poison" if poison else None)]
+    part = Slice(pipeline.topic, 0, 0, events, skipped=1)
+    await stage(stream, [part])
+    call = stream.execute("SELECT argus.rehearse($1, 0, 0, 3, 1)", pipeline.topic)
+    assert (await refused(call)).sqlstate == ("23514" if poison else "AR100")
+    await nothing_happened(admin, pipeline)
+    late = stream.execute("SELECT argus.rehearse($1, 0, 5, 8, 1)", pipeline.topic)
+    assert (await refused(late)).sqlstate == FENCE

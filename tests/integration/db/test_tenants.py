@@ -156,6 +156,23 @@ async def test_drift_is_repaired(
     assert await reader.fetchval(f"SELECT sum(count) FROM {pipeline.rollup}") == 1
 
 
+async def test_how_long_letters_stay_is_what_was_said_last(
+    admin: asyncpg.Connection, pipeline: Pipeline
+) -> None:
+    async def kept() -> timedelta:
+        found = await admin.fetchval(
+            "SELECT dead_letter_retention FROM argus.pipelines WHERE pipeline_uid = $1",
+            pipeline.uid,
+        )
+        assert isinstance(found, timedelta)
+        return found
+
+    assert await kept() == timedelta(days=365)
+    await ensure_pipeline(admin, replace(pipeline, dead_letter_retention=timedelta(days=3)))
+    await ensure_pipeline(admin, pipeline)
+    assert await kept() == timedelta(days=3)
+
+
 async def test_a_name_that_another_pipeline_holds_is_refused(
     admin: asyncpg.Connection, pipeline: Pipeline
 ) -> None:
@@ -218,15 +235,21 @@ async def test_a_retained_pipeline_is_neither_read_nor_expired_nor_made_again(
 async def test_a_dropped_pipeline_leaves_nothing(
     admin: asyncpg.Connection, stream: asyncpg.Connection, pipeline: Pipeline, retained: bool
 ) -> None:
-    letter = {"id": None, "code": "invalid_json"}
+    letter = {"id": None, "code": "invalid_json", "root": f"{pipeline.topic}/0/0", "attempt": 2}
     await store(stream, Slice(pipeline.topic, 0, 0, [Event(), Event(by_id=True)], [letter]))
+    await stream.execute(
+        "SELECT argus.report_states($1, '{0}', '{open}', '{NULL}')", [pipeline.topic]
+    )
     if retained:
         await admin.execute("SELECT argus.retain_pipeline($1)", pipeline.uid)
     for _ in range(2):
         await admin.execute("SELECT argus.drop_pipeline($1)", pipeline.uid)
     tables = await admin.fetch("SELECT FROM pg_tables WHERE schemaname = $1", pipeline.schema)
     assert tables == []
-    for table in ("offsets", "outbox", "dead_letters", "pipelines"):
+    for table in (
+        *("offsets", "outbox", "dead_letters", "pipelines"),
+        *("replays", "letter_counts", "partition_states"),
+    ):
         assert await count(admin, f"argus.{table} WHERE topic = '{pipeline.topic}'") == 0
     assert await count(admin, f"argus.event_names WHERE pipeline_uid = '{pipeline.uid}'") == 0
 
