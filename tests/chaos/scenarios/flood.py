@@ -18,7 +18,7 @@ from tests.chaos.tenants import new_address
 from tests.chaos.traffic import Request, Shape, Traffic
 
 _TICK_S = 0.02
-_IN_FLIGHT = 200
+_IN_FLIGHT = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

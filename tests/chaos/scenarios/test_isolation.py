@@ -107,9 +107,9 @@ def seen(flow: Flow, ages: Ages, since: float, until: float) -> Seen:
 
 
 PHASES: dict[str, tuple[float, dict[str, Any]]] = {
-    "ten times its limit": (10.0, {"malformed": 0.0}),
-    "all poison": (0.9, {"malformed": 1.0}),
-    "one key with 90 %": (0.9, {"malformed": 0.0, "hot": 0.9}),
+    "ten times its limit": (10.0, {"alone": 0.02, "malformed": 0.0}),
+    "all poison": (0.9, {"alone": 0.02, "malformed": 1.0}),
+    "one key with 90 %": (0.9, {"alone": 0.02, "malformed": 0.0, "hot": 0.9}),
 }
 """Multiple of the limit, and shape, of what the third tenant sends."""
 
@@ -119,7 +119,7 @@ async def test_two_tenants_notice_nothing_of_what_a_third_one_does(
 ) -> None:
     limits = UNLIMITED | {"perKey": {"rate": LIMIT, "burst": 5_000}}
     third = await make_tenant(spec={"rateLimit": limits})
-    shape = Shape(alone=0.5, batch=(2, 20))
+    shape = Shape(alone=0.5, batch=(2, 20), malformed=0.0)
     others = [Flow(await make_tenant(), RATE, shape) for _ in range(2)]
     ages = [Ages(flow.tenant.rows) for flow in others]
     load = Load(others, seed)
