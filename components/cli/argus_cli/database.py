@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import asyncpg
 from argus_contract import headers
@@ -23,6 +24,7 @@ from argus_cli.ledger import Facts, Line
 from argus_cli.replay import Outcome, Standing
 
 _APPLICATION: Final = "argus-cli"
+_PORT: Final = 5432
 _CONNECT_S: Final = 10.0
 _TIMEOUT_S: Final = 60.0
 _OLDER: Final = "Is the operator of this release running? It brings the database up to date."
@@ -226,4 +228,8 @@ def named(target: str | DatabaseSettings) -> str:
     """The database as messages name it: never with a password."""
     if isinstance(target, DatabaseSettings):
         return f"the database {target.name} at {target.host}:{target.port}"
-    return "the database in ARGUS_DATABASE_URL"
+    try:
+        parts = urlsplit(target)
+        return f"the database at {parts.hostname}:{parts.port or _PORT} (ARGUS_DATABASE_URL)"
+    except ValueError:
+        return "the database in ARGUS_DATABASE_URL"

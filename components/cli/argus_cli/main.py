@@ -15,6 +15,7 @@ from rich.console import Console
 from argus_cli import accounting, dlq, options, source
 from argus_cli.client import Client
 from argus_cli.demo import demonstrate, now_us
+from argus_cli.doctor import examination
 from argus_cli.errors import CliError
 from argus_cli.ledger import Verdict
 from argus_cli.options import WIDE
@@ -118,6 +119,24 @@ def send(
     """
     tally = options.run(_send(Settings(), options.console(), file, batch))
     if tally.rejected or tally.unacknowledged:
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog=options.examples("argus doctor", "argus doctor --json | jq '.findings[] | .said'"),
+)
+def doctor(
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that each question may take.")
+    ] = 10,
+    as_json: options.Json = False,
+) -> None:
+    """Ask every dependency how it is, and say what is wrong and what to do.
+
+    Asks ingest, Kafka, Redis, the database and, with KUBECONFIG, the pods, all at once; what the
+    environment does not name is not asked. Stores nothing. Exits with 1 where something is wrong.
+    """
+    if not options.run(examination.doctor(Settings(), options.console(), timeout, as_json=as_json)):
         raise typer.Exit(1)
 
 

@@ -74,13 +74,16 @@ def pipelines_table(summaries: Iterable[Summary], now: datetime) -> Table:
 
 
 def age(at: datetime | None, now: datetime) -> str:
-    """How long ago, in its two greatest units; a dash for never."""
-    if at is None:
-        return "-"
-    left = max(0, round((now - at).total_seconds()))
+    """How long ago; a dash for never."""
+    return "-" if at is None else span((now - at).total_seconds())
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two greatest units."""
+    left = max(0, round(seconds))
     parts: list[str] = []
-    for unit, seconds in _UNITS:
-        count, left = divmod(left, seconds)
+    for unit, length in _UNITS:
+        count, left = divmod(left, length)
         if count or parts:
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2]) or "0s"
