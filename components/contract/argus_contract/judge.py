@@ -95,7 +95,17 @@ def judge(raw: bytes, index: int) -> Item:
     except _RefusedError as refusal:
         kept = raw[:KEPT_OF_REJECT] if refusal.code is Code.TOO_LARGE else raw
         message = str(refusal)[:_MAX_MESSAGE]
-        return Reject(index, refusal.code, message, kept, len(raw), *_legible(raw))
+        read = _read_leniently if refusal.code is Code.UNSTORABLE else _read
+        name, own = read(raw)
+        return Reject(
+            index,
+            refusal.code,
+            message,
+            kept,
+            len(raw),
+            name if name and len(name) <= MAX_TEXT else None,
+            own.lower() if own and is_uuid(own) else None,
+        )
 
 
 def judge_line(raw: bytes, index: int) -> Item:
@@ -210,21 +220,32 @@ def _too_deep() -> _RefusedError:
     return _RefusedError(Code.TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _legible(raw: bytes) -> tuple[str | None, str | None]:
-    """Name and id of what is no event, each None where it is not what it should be."""
+def _read(raw: bytes) -> tuple[str | None, str | None]:
+    """Name and id of what is no event, each None where it is no string."""
     try:
         fields = _decode_legible(raw)
     except _UNREADABLE:
         return None, None
-    name, own = _text(fields.event), _text(fields.id)
-    return (
-        name if name and len(name) <= MAX_TEXT else None,
-        own.lower() if own and is_uuid(own) else None,
-    )
+    return _text(fields.event), _text(fields.id)
 
 
 def _text(raw: msgspec.Raw) -> str | None:
     try:
         return _decode_text(raw)
     except _UNREADABLE:
+        return None
+
+
+def _read_leniently(raw: bytes) -> tuple[str | None, str | None]:
+    """The same of what msgspec does not read at all, for half a surrogate pair somewhere."""
+    fields = json.loads(raw)
+    if not isinstance(fields, dict):
+        return None, None
+    return _unicode(fields.get("event")), _unicode(fields.get("id"))
+
+
+def _unicode(value: object) -> str | None:
+    try:
+        return value if isinstance(value, str) and value.encode() else None
+    except UnicodeEncodeError:
         return None

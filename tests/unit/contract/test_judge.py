@@ -141,9 +141,38 @@ def test_the_last_of_two_equal_fields_counts_here_and_for_the_stream() -> None:
 def test_the_name_of_a_reject_is_kept_where_it_is_legible() -> None:
     assert rejected(b'{"event":"click"}').name == "click"
     assert rejected(b'{"event":"click","bogus":1}').name == "click"
+    assert rejected(b'{"event":"click","properties":{"a":"\\ud800"}}').name == "click"
+    assert rejected(b'{"event":"\\ud800"}').name is None
+    assert rejected(b'["\\ud800"]').name is None
     assert rejected(b'{"event":7}').name is None
     assert rejected(b'{"event":"' + b"x" * 201 + b'"}').name is None
     assert rejected(b"[]").name is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "own"),
+    [
+        (b'{"event":"click","id":"%b"}', UUID),
+        (b'{"id":"%b","bogus":1}', UUID),
+        (b'{"event":7,"id":"%b"}', UUID),
+        (b'{"event":[{"id":1}],"id":"%b"}', UUID),
+        (b'{"event":"a","id":"1","id":"%b","x":1}', UUID),
+        (b'{"event":"x","id":"%b","properties":{"a":"\\ud800"}}', UUID),
+        (b'{"event":"click","id":"%b "}', None),
+        (b'{"event":"click","id":["%b"]}', None),
+        (b'{"event":"click","properties":{"id":"%b"}}', None),
+        (b'[{"event":"click","id":"%b"}]', None),
+    ],
+)
+def test_the_id_of_a_reject_is_kept_where_it_is_legible(raw: bytes, own: str | None) -> None:
+    assert rejected(raw % UUID.encode()).id == own
+    assert rejected(raw % UUID.upper().encode()).id == own
+
+
+def test_a_large_or_deep_event_keeps_its_id() -> None:
+    for inner in (b'"' + b"y" * MAX_EVENT + b'"', b"[" * 200 + b"]" * 200):
+        raw = b'{"id":"%b","event":"x","properties":{"a":%b}}' % (UUID.encode(), inner)
+        assert rejected(raw).id == UUID
 
 
 def test_a_large_event_is_cut_and_keeps_its_name() -> None:

@@ -97,6 +97,18 @@ def test_a_reject_keeps_its_bytes_and_says_why() -> None:
     }
 
 
+def test_a_reject_sent_again_has_the_same_id_where_the_client_gave_one() -> None:
+    own = "0190a5a0-1111-7222-8333-444455556666"
+    raw = b'{"event":"click","id":"%b"}' % own.upper().encode()
+    ids = []
+    for moment in (NOW, NOW + 1):
+        item = judge(raw, 0)
+        assert isinstance(item, Reject)
+        record = of_reject(item, moment, new_ids(moment))
+        ids.append(headers.get(record.headers, headers.ID))
+    assert ids == [own.encode()] * 2
+
+
 def test_a_cut_reject_says_how_large_it_was() -> None:
     record = of_reject(Reject(0, Code.TOO_LARGE, "m", b"{}", 300_000), NOW, new_ids(NOW))
     assert headers.get(record.headers, headers.TRUNCATED) == b"300000"
