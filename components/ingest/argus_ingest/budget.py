@@ -13,8 +13,8 @@ from argus_ingest.errors import BusyError
 
 REQUEST: Final = 8 * KIB
 """Bytes that a request takes beside its body: head, task, connection."""
-RECORD: Final = 64
-"""Bytes that aiokafka and Python keep of a record beside its value, roughly."""
+RECORD: Final = 100
+"""Bytes of a record beside its value, roughly: key, headers, framing; in memory as in the log."""
 _RETRY_AFTER: Final = 1.0
 
 
@@ -37,6 +37,11 @@ class Budget:
         self._held_per_free = tenant_share / (1 - tenant_share)
         self.used = 0
 
+    @property
+    def free(self) -> int:
+        """Bytes that nobody holds."""
+        return self._limit - self.used
+
     def take(self, account: Account, size: int) -> None:
         """Raises BusyError, and takes nothing, where the tenant would hold too much."""
         held = account.held + size
@@ -44,7 +49,7 @@ class Budget:
         if held > self._held_per_free * (self._limit - used):
             raise BusyError(
                 f"{account.held} bytes of this tenant are in flight in this process, which has "
-                f"room for {self._limit - self.used} more of all tenants; try again.",
+                f"room for {self.free} more of all tenants; try again.",
                 retry_after=_RETRY_AFTER,
             )
         account.held = held

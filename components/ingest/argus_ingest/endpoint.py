@@ -37,7 +37,7 @@ from argus_ingest.errors import (
 )
 from argus_ingest.flood import FloodGuard
 from argus_ingest.limit import Limiter
-from argus_ingest.pressure import Offers, Pressure
+from argus_ingest.pressure import Pressure
 from argus_ingest.publish import Publisher
 from argus_ingest.read import (
     NDJSON,
@@ -232,12 +232,14 @@ class EventsEndpoint:
             routing.add(items[portion.start : portion.stop])
         bundles = routing.bundles
         pressure = self._steps.pressure
-        watches = [
-            pressure.free(bundle.pipeline) or await pressure.admit(bundle.pipeline)
-            for bundle in bundles
-        ]
-        with Offers(zip(watches, bundles, strict=True)):
+        for bundle in bundles:
+            if not pressure.is_free(bundle.pipeline):
+                await pressure.admit(bundle.pipeline)
+        pressure.offer(bundles)
+        try:
             await self._steps.publisher.publish(bundles, access.tenant.account)
+        finally:
+            pressure.settle(bundles)
         for bundle in bundles:
             events = len(bundle.records) - len(bundle.rejects)
             metrics.events_accepted(request.tenant, bundle.pipeline.name).inc(events)

@@ -7,7 +7,7 @@ is turned away for less than a microsecond each. The tenants' limits are `limit`
 from argus_contract.registry import Bucket
 
 from argus_ingest import metrics
-from argus_ingest.buckets import UNIT, BucketStore, shortage, wait_for
+from argus_ingest.buckets import UNIT, BucketStore, wait_for
 from argus_ingest.errors import FloodedError
 
 
@@ -17,6 +17,7 @@ class FloodGuard:
     def __init__(self, limit: Bucket, unauthorized_cost: float, addresses: int) -> None:
         """`addresses` is how many are remembered in each of two generations."""
         self._limit = limit
+        self._most = (limit.burst - 1) * UNIT
         self._unauthorized = unauthorized_cost * UNIT
         self._store = BucketStore(addresses)
 
@@ -24,12 +25,11 @@ class FloodGuard:
         """Takes one token; raises FloodedError where there is none. `now` in microseconds."""
         debt = self._store.get(address)
         owed = debt.at(now, self._limit.rate)
-        short = shortage(owed, 1, self._limit)
-        if short > 0:
+        if owed > self._most:
             metrics.FLOODED.inc()
             raise FloodedError(
                 "This address sends more requests, or more unknown keys, than one address may.",
-                retry_after=wait_for(short, self._limit) / UNIT,
+                retry_after=wait_for(owed - self._most, self._limit) / UNIT,
             )
         debt.owed, debt.as_of = owed + UNIT, now
 

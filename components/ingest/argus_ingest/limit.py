@@ -42,45 +42,21 @@ class SharedBuckets(Protocol):
         """Disconnects for good."""
 
 
-class Stopwatch:
-    """Measures a wait, and how much of it was not this thread's own work.
-
-    On a busy process answers lie about until the loop has time to read them: that is not the
-    engine's slowness.
-    """
-
-    __slots__ = ("_cpu", "began")
-
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-        self._cpu = time.thread_time()
-
-    def read(self) -> tuple[float, float]:
-        """Seconds since it was made, and those in which this thread did nothing."""
-        took = time.monotonic() - self.began
-        return took, took - (time.thread_time() - self._cpu)
-
-
 class Patience:
-    """How much slowness is borne: what calls take beyond `calm` adds up, and wanes with time."""
+    """How much slowness is borne: it adds up, and is forgiven with time."""
 
-    def __init__(self, calm: float, most: float) -> None:
-        """Both in seconds: of one call, and of all that is not forgiven yet."""
-        self._calm = calm
+    def __init__(self, most: float) -> None:
+        """`most` seconds that are not forgiven yet are too much."""
         self._most = most
         self._lost = 0.0
         self._as_of = 0.0
 
-    def bears(self, took: float, now: float) -> bool:
-        """Counts a call that took so long; whether the next one may be made."""
+    def bears(self, lost: float, now: float) -> bool:
+        """Counts seconds lost; whether that is borne. `now` in seconds of a steady clock."""
         forgiven = _FORGIVEN * (now - self._as_of)
-        self._lost = max(0.0, self._lost - forgiven) + max(0.0, took - self._calm)
+        self._lost = max(0.0, self._lost - forgiven) + lost
         self._as_of = now
         return self._lost <= self._most
-
-    def renew(self) -> None:
-        """Forgives everything."""
-        self._lost = 0.0
 
 
 Waiting = tuple[Check, "asyncio.Future[Verdict]"]
@@ -106,7 +82,7 @@ class Limiter:
         self._local = local
         self._timeout = timeout
         self._calm = calm
-        self._patience = Patience(calm, timeout)
+        self._patience = Patience(timeout)
         self._retry = retry
         self._on_switch = on_switch
         self._waiting: list[Waiting] = []
@@ -132,40 +108,42 @@ class Limiter:
         return future
 
     async def run(self) -> None:
-        """Judges for ever; a supervised task. The first connection is made here too."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._tick())
-            group.create_task(self._reconnect())
+        """Judges for ever; a supervised task. The first connection is made here too.
+
+        However it ends, nobody is left waiting: from then on local buckets decide.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._tick())
+                group.create_task(self._reconnect())
+        finally:
+            self._away.set()
+            _tell(self._waiting, self._judge_locally([check for check, _ in self._waiting]))
 
     async def _tick(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                waiting, self._waiting = (
-                    self._waiting[:_MAX_CHECKS],
-                    self._waiting[_MAX_CHECKS:],
-                )
-                verdicts = await self._judge([check for check, _ in waiting])
-                for (_, future), verdict in zip(waiting, verdicts, strict=True):
-                    if not future.done():
-                        future.set_result(verdict)
+                # They count as waiting until they are told, should this task end meanwhile.
+                waiting = self._waiting[:_MAX_CHECKS]
+                _tell(waiting, await self._judge([check for check, _ in waiting]))
+                del self._waiting[: len(waiting)]
 
     async def _judge(self, checks: list[Check]) -> list[Verdict]:
         if self._away.is_set():
             return self._judge_locally(checks)
-        stopwatch = Stopwatch()
+        began = self._loop.time()
         try:
-            verdicts = await self._call(checks, self._timeout)
+            verdicts, lost = await self._call(checks)
         except BucketsAwayError as error:
             self._give_up(str(error))
             return self._judge_locally(checks)
-        took, waited = stopwatch.read()
         metrics.LIMITER_CALLS.inc()
-        metrics.LIMITER_SECONDS.observe(took)
+        metrics.LIMITER_SECONDS.observe(self._loop.time() - began)
         metrics.SHARED_CHECKS.inc(len(checks))
-        if not self._patience.bears(waited, stopwatch.began):
-            self._give_up(f"many answers took longer than {self._calm:g} s")
+        if lost and not self._patience.bears(lost, began):
+            self._give_up(f"too many answers took longer than {self._calm:g} s")
         return verdicts
 
     def _give_up(self, why: str) -> None:
@@ -175,21 +153,18 @@ class Limiter:
         self._away.set()
         self._on_switch()
 
-    async def _call(self, checks: list[Check], timeout: float) -> list[Verdict]:
-        """One call within `timeout` seconds; raises BucketsAwayError.
-
-        An answer that is only late because this process had no turn is not too late: the loop runs
-        timers before it reads sockets, so it reads once more before the call is given up.
-        """
+    async def _call(self, checks: list[Check]) -> tuple[list[Verdict], float]:
+        """The verdicts, and the seconds beyond `calm` that they took; raises BucketsAwayError."""
         call = self._loop.create_task(self._shared.judge(checks))
         try:
-            for patience in (timeout, _GRACE):
-                await asyncio.wait((call,), timeout=patience)
-                if call.done():
-                    return call.result()
+            if await _ends(call, self._calm):
+                return call.result(), 0.0
+            calm_until = self._loop.time()
+            if await _ends(call, self._timeout - self._calm):
+                return call.result(), self._loop.time() - calm_until
         finally:
             call.cancel()
-        raise BucketsAwayError(f"no answer within {timeout:g} s")
+        raise BucketsAwayError(f"no answer within {self._timeout:g} s")
 
     def _judge_locally(self, checks: list[Check]) -> list[Verdict]:
         metrics.LOCAL_CHECKS.inc(len(checks))
@@ -202,13 +177,34 @@ class Limiter:
             try:
                 await self._shared.connect()
                 # An engine that connects but answers slowly is away as well.
-                await self._call([], self._calm)
+                _, lost = await self._call([])
+                if lost:
+                    raise BucketsAwayError(f"an answer took longer than {self._calm:g} s")
             except BucketsAwayError as error:
                 logger.info("Redis is still away: %s", error)
                 await asyncio.sleep(self._retry)
             else:
                 logger.info("the shared buckets are there")
                 metrics.LIMITER_LOCAL.set(0)
-                self._patience.renew()
+                self._patience = Patience(self._timeout)
                 self._away.clear()
                 self._on_switch()
+
+
+def _tell(waiting: Sequence[Waiting], verdicts: Sequence[Verdict]) -> None:
+    for (_, future), verdict in zip(waiting, verdicts, strict=True):
+        if not future.done():
+            future.set_result(verdict)
+
+
+async def _ends(call: "asyncio.Task[list[Verdict]]", timeout: float) -> bool:
+    """Whether it is done within `timeout` seconds.
+
+    An answer that is only late because this process had no turn is not late: the loop runs timers
+    before it reads sockets, so it reads once more before a call counts as unanswered.
+    """
+    for patience in (timeout, _GRACE):
+        await asyncio.wait((call,), timeout=patience)
+        if call.done():
+            return True
+    return False

@@ -32,8 +32,6 @@ _LONGEST: Final = 300.0
 """Bounds of Retry-After, in seconds; the longest also where nothing is drained at all."""
 _RATE_SAMPLES: Final = 10
 """Looks over which the drain rate is taken."""
-_RECORD: Final = 100
-"""Bytes of a record in the log beside its value, at most: key, headers, framing."""
 
 
 class PartitionState(NamedTuple):
@@ -231,24 +229,37 @@ class Pressure:
             metrics.forget_backlog(*labels)
         self._watches = watches
 
-    def free(self, pipeline: Pipeline) -> Watch | None:
-        """The pipeline's watch if it is known to have room; if not, `admit` says more."""
+    def is_free(self, pipeline: Pipeline) -> bool:
+        """Whether the pipeline is known to have room; if not, `admit` says more."""
         watch = self._watches.get(pipeline.topic)
-        return watch if watch is not None and watch.is_free(self._loop.time()) else None
+        return watch is not None and watch.is_free(self._loop.time())
 
-    async def admit(self, pipeline: Pipeline) -> Watch:
+    async def admit(self, pipeline: Pipeline) -> None:
         """Raises BacklogError, unless a first look that is under way finds the pipeline free."""
         watch = self._watches.get(pipeline.topic)
         if watch is not None and not watch.looked.is_set():
             await self._first_look(watch)
-        if watch is not None and watch.is_free(self._loop.time()):
-            return watch
-        if watch is None or watch.refused is None:
+        if watch is None or (watch.refused is None and not watch.is_free(self._loop.time())):
             raise BacklogError(
                 f"How much of pipeline {pipeline.name} is unread is not known now.",
                 retry_after=_UNKNOWN_RETRY,
             )
-        raise BacklogError(f"{watch.refused}.", retry_after=watch.retry_after())
+        if watch.refused is not None:
+            raise BacklogError(f"{watch.refused}.", retry_after=watch.retry_after())
+
+    def offer(self, bundles: Iterable[Bundle]) -> None:
+        """Counts what is about to be published; `settle` has to follow."""
+        for bundle in bundles:
+            watch = self._watches.get(bundle.pipeline.topic)
+            if watch is not None:
+                watch.offered += bundle.size
+
+    def settle(self, bundles: Iterable[Bundle]) -> None:
+        """Counts what is published now, or will never be."""
+        for bundle in bundles:
+            watch = self._watches.get(bundle.pipeline.topic)
+            if watch is not None:
+                watch.settled += bundle.size
 
     @staticmethod
     async def _first_look(watch: Watch) -> None:
@@ -288,25 +299,6 @@ class Pressure:
             watch = self._watches.get(topic)
             if watch is not None:
                 watch.see(states, self._settings, self._replicas, looks[topic])
-
-
-class Offers:
-    """What a request hands to the publisher; a context manager that tells the watches."""
-
-    __slots__ = ("_offers",)
-
-    def __init__(self, offers: Iterable[tuple[Watch, Bundle]]) -> None:
-        self._offers = [
-            (watch, bundle.size + _RECORD * len(bundle.records)) for watch, bundle in offers
-        ]
-
-    def __enter__(self) -> None:
-        for watch, size in self._offers:
-            watch.offered += size
-
-    def __exit__(self, *_: object) -> None:
-        for watch, size in self._offers:
-            watch.settled += size
 
 
 def _labels(watches: Mapping[TopicName, Watch]) -> set[tuple[str, str]]:

@@ -10,12 +10,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Collection
+from math import inf
 from typing import Final, Protocol
 
 from argus_contract.records import Record
 
 from argus_ingest import metrics
-from argus_ingest.budget import RECORD, Account, Budget
+from argus_ingest.budget import Account, Budget
 from argus_ingest.errors import LogUnavailableError
 from argus_ingest.route import Bundle
 
@@ -131,6 +132,7 @@ class Publisher:
         self._tickets: deque[Ticket] = deque()
         self._group = asyncio.TaskGroup()
         self._idle = asyncio.Event()
+        self._ended = False
         self._loop = asyncio.get_running_loop()
 
     async def publish(self, bundles: Collection[Bundle], account: Account) -> None:
@@ -138,10 +140,10 @@ class Publisher:
 
         Raises LogUnavailableError, or BusyError before anything is queued.
         """
-        if not self._log.connected_once:
-            raise LogUnavailableError("No broker has been reached yet.", retry_after=_RETRY_AFTER)
+        if self._ended or not self._log.connected_once:
+            raise LogUnavailableError("There is no broker now.", retry_after=_RETRY_AFTER)
         records = sum(len(bundle.records) for bundle in bundles)
-        size = records * RECORD + sum(bundle.size for bundle in bundles)
+        size = sum(bundle.size for bundle in bundles)
         self._budget.take(account, size)
         done: asyncio.Future[None] = self._loop.create_future()
         deadline = self._loop.time() + self._delivery_timeout
@@ -152,11 +154,18 @@ class Publisher:
         await done
 
     async def run(self) -> None:
-        """Sends, and fails what is past its deadline, for ever; a supervised task."""
-        async with self._group:
-            while True:
-                await asyncio.sleep(_SWEEP)
-                self._sweep(self._loop.time())
+        """Sends, and fails what is past its deadline, for ever; a supervised task.
+
+        However it ends, nobody is left waiting.
+        """
+        try:
+            async with self._group:
+                while True:
+                    await asyncio.sleep(_SWEEP)
+                    self._sweep(self._loop.time())
+        finally:
+            self._ended = True
+            self._sweep(inf)
 
     async def flush(self) -> None:
         """Waits until nothing is queued or under way."""
@@ -190,6 +199,8 @@ class Publisher:
 
     def _launch(self, lane: _Lane) -> None:
         lane.scheduled = False
+        if self._ended:
+            return
         batch, tickets = self._collect(lane)
         if not tickets:
             self._retire(lane)

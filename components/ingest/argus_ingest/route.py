@@ -9,6 +9,7 @@ from argus_contract.records import Record
 from argus_contract.registry import Pipeline
 from argus_contract.rejects import Code
 
+from argus_ingest.budget import RECORD
 from argus_ingest.errors import NoPipelineError
 from argus_ingest.tenants import Tenant
 
@@ -22,7 +23,7 @@ class Bundle:
         self.pipeline = pipeline
         self.records: list[Record] = []
         self.size = 0
-        """Bytes of the records' values."""
+        """Bytes that the records take, if they cannot be compressed."""
         self.rejects: list[Code] = []
         """The codes of those records that are no events."""
 
@@ -57,7 +58,7 @@ class Routing:
                 bundle = self._bundle(item.event.event)
                 record = records.of_event(item, bundle.pipeline, received, ids)
             bundle.records.append(record)
-            bundle.size += len(record.value)
+            bundle.size += len(record.value) + RECORD
 
     def _bundle(self, name: str | None) -> Bundle:
         bundle = self._by_name.get(name)

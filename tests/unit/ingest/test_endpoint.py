@@ -9,24 +9,35 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from argus_contract.registry import Bucket
+from argus_contract import headers, names
+from argus_contract.keys import KeyKind, generate, hash_key
+from argus_contract.registry import Bucket, Key, Limits, TenantDocument
 from argus_ingest.address import AddressResolver
 from argus_ingest.authenticate import Authenticator
 from argus_ingest.buckets import LocalBuckets
-from argus_ingest.budget import Budget
+from argus_ingest.budget import Account, Budget
 from argus_ingest.deadlines import Deadlines
 from argus_ingest.denials import Denials
 from argus_ingest.endpoint import EventsEndpoint, Steps, slices
 from argus_ingest.flood import FloodGuard
 from argus_ingest.limit import Limiter
 from argus_ingest.pressure import Pressure
-from argus_ingest.publish import Publisher
+from argus_ingest.publish import LogError, Publisher
 from argus_ingest.read import BodyReader
 from argus_ingest.settings import LimitSettings, PressureSettings
 from argus_ingest.tenants import Directory
+from prometheus_client import REGISTRY
 
-from tests.unit.ingest.helpers import SERVER_KEY, FakeBuckets, FakeLog, FakeWatcher, document
+from tests.unit.ingest.helpers import (
+    PUBLIC_KEY,
+    SERVER_KEY,
+    FakeBuckets,
+    FakeLog,
+    FakeWatcher,
+    document,
+)
 
+OTHER_KEY = generate(KeyKind.SERVER)
 EVENT = b'{"event":"signup","properties":{"plan":"pro"}}'
 MIB = 1 << 20
 Message = dict[str, Any]
@@ -35,8 +46,8 @@ Message = dict[str, Any]
 class Edge:
     """An endpoint on fakes."""
 
-    def __init__(self, limits: LimitSettings) -> None:
-        tenant = document()
+    def __init__(self, limits: LimitSettings, *tenants: TenantDocument) -> None:
+        tenants = tenants or (document(),)
         self.log = FakeLog(room=600)
         self.budget = Budget(limits.bytes_in_flight, limits.tenant_share)
         self.limiter = Limiter(
@@ -45,14 +56,13 @@ class Edge:
         self.publisher = Publisher(self.log, self.budget, delivery_timeout=5.0, batches_in_flight=1)
         self.pressure = Pressure(FakeWatcher(), PressureSettings(), 1)
         self.deadlines = Deadlines(5.0)
-        directory = Directory()
-        directory.update({tenant.id: tenant})
-        self.pressure.update({tenant.id: tenant})
+        self.directory = Directory()
+        self.learn(*tenants)
         self.endpoint = EventsEndpoint(
             Steps(
                 addresses=AddressResolver([]),
                 guard=FloodGuard(Bucket(1e6, 1e6), 1.0, 100),
-                authenticator=Authenticator(directory),
+                authenticator=Authenticator(self.directory),
                 reader=BodyReader(limits, self.deadlines),
                 denials=Denials(100),
                 budget=self.budget,
@@ -62,6 +72,12 @@ class Edge:
                 max_events=limits.events,
             )
         )
+
+    def learn(self, *tenants: TenantDocument) -> None:
+        """Takes a snapshot of the registry."""
+        documents = {tenant.id: tenant for tenant in tenants}
+        self.directory.update(documents)
+        self.pressure.update(documents)
 
     async def post(
         self, receive: Callable[[], Awaitable[Message]], **headers: str
@@ -106,8 +122,8 @@ def feed(*chunks: bytes, then: Message | None = None) -> Callable[[], Awaitable[
 
 
 @asynccontextmanager
-async def running(**limits: int) -> AsyncIterator[Edge]:
-    edge = Edge(LimitSettings(**limits))
+async def running(*tenants: TenantDocument, **limits: int) -> AsyncIterator[Edge]:
+    edge = Edge(LimitSettings(**limits), *tenants)
     works = (edge.limiter, edge.publisher, edge.pressure, edge.deadlines)
     tasks = [asyncio.create_task(work.run()) for work in works]
     await asyncio.sleep(0.01)
@@ -187,6 +203,137 @@ async def test_busy_is_503_and_passes() -> None:
         assert 202 in statuses
         await edge.publisher.flush()
         assert (await edge.send(large))[0] == 202
+
+
+TIGHT = Limits(per_key=Bucket(0.5, 4), per_ip=Bucket(0.5, 100))
+
+
+async def never() -> Message:
+    raise AssertionError("the body was read")
+
+
+@pytest.mark.parametrize("key", [SERVER_KEY, PUBLIC_KEY])
+async def test_over_an_empty_bucket_the_answer_is_the_same_but_the_body_is_not_read(
+    key: str,
+) -> None:
+    authorization = f"Bearer {key}"
+    async with running(document(limits=TIGHT)) as edge:
+        buckets = edge.limiter._shared
+        assert isinstance(buckets, FakeBuckets)
+        for _ in range(4):
+            assert (await edge.send(EVENT, authorization=authorization))[0] == 202
+        refused = await edge.send(EVENT, authorization=authorization)
+        calls = len(buckets.calls)
+        early = await edge.post(never, authorization=authorization)
+        assert len(buckets.calls) == calls
+    assert (refused[0], early[0]) == (429, 429)
+    assert early[1][b"retry-after"] == refused[1][b"retry-after"] == b"2"
+    assert early[1][b"ratelimit-policy"] == refused[1][b"ratelimit-policy"]
+    # What an address has left is not known where it was not asked for.
+    assert refused[1][b"ratelimit"].split(b", ")[0] == early[1][b"ratelimit"] == b'"key";r=0;t=2'
+    assert json.loads(early[2]) == json.loads(refused[2])
+
+
+async def test_an_empty_bucket_of_an_address_is_refused_early_with_both_buckets_named() -> None:
+    limits = Limits(per_key=Bucket(0.5, 100), per_ip=Bucket(0.5, 2))
+    public = {"authorization": f"Bearer {PUBLIC_KEY}"}
+    async with running(document(limits=limits)) as edge:
+        for _ in range(2):
+            assert (await edge.send(EVENT, **public))[0] == 202
+        refused = await edge.send(EVENT, **public)
+        early = await edge.post(never, **public)
+        assert early == refused
+        assert refused[1][b"ratelimit"] == b'"key";r=98;t=2, "ip";r=0;t=2'
+        assert json.loads(refused[2])["bucket"] == "ip"
+        assert (await edge.send(EVENT))[0] == 202
+
+
+async def test_a_raised_limit_and_a_revoked_key_count_at_once() -> None:
+    async with running(document(limits=TIGHT)) as edge:
+        statuses = [(await edge.send(EVENT))[0] for _ in range(6)]
+        assert statuses == [202] * 4 + [429] * 2
+        edge.learn(document(limits=Limits(per_key=Bucket(0.5, 5), per_ip=Bucket(0.5, 100))))
+        assert [(await edge.send(EVENT))[0] for _ in range(2)] == [202, 429]
+        edge.learn(document(limits=TIGHT, keys=()))
+        assert (await edge.post(never))[0] == 401
+
+
+async def test_what_the_buckets_refuse_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def judged(*_: object) -> None:
+        raise AssertionError("an event was looked at")
+
+    three = b"[" + b",".join([EVENT] * 3) + b"]"
+    async with running(document(limits=TIGHT)) as edge:
+        assert (await edge.send(three))[0] == 202
+        monkeypatch.setattr("argus_ingest.endpoint.judge", judged)
+        assert (await edge.send(three))[0] == 429
+        monkeypatch.undo()
+        assert (await edge.send(EVENT))[0] == 202
+
+
+async def test_an_item_that_is_no_json_makes_the_body_no_json_and_costs_what_it_cost() -> None:
+    body = b'[{"event":"a"},{"event":"\xff"},{"event":"c"}]'
+    async with running(document(limits=TIGHT)) as edge:
+        status, _, answer = await edge.send(body)
+        assert (status, json.loads(answer)["rejected"][0]["code"]) == (400, "invalid_json")
+        assert [(await edge.send(EVENT))[0] for _ in range(2)] == [202, 429]
+        assert [headers.get(r.headers, headers.REJECT) for r in edge.log.records] == [
+            b"invalid_json",
+            None,
+        ]
+
+
+async def test_one_tenant_that_holds_its_share_is_busy_alone() -> None:
+    other = document(
+        id=names.tenant_id("ns", "other", "4567cdef"),
+        name="other",
+        keys=(Key(hash_key(OTHER_KEY), "server", KeyKind.SERVER),),
+    )
+    limits = {"body_bytes": 1_000, "inflated_bytes": 1_000, "events": 10}
+    async with running(document(), other, bytes_in_flight=100_000, **limits) as edge:
+        edge.log.gate.clear()
+        waiting = [asyncio.create_task(edge.send(EVENT)) for _ in range(20)]
+        await asyncio.sleep(0.02)
+        held = edge.budget.used
+        assert 40_000 < held <= 50_000
+        refused = [task.result()[0] for task in waiting if task.done()]
+        assert refused == [503] * len(refused) != []
+        before = unavailable("ns/other")
+        quiet = asyncio.create_task(edge.send(EVENT, authorization=f"Bearer {OTHER_KEY}"))
+        await asyncio.sleep(0.02)
+        assert edge.budget.used > held
+        edge.log.gate.set()
+        assert (await quiet)[0] == 202
+        await asyncio.gather(*waiting)
+        assert unavailable("ns/other") == before == 0
+
+
+def unavailable(tenant: str, reason: str = "busy") -> float:
+    labels = {"tenant": tenant, "reason": reason}
+    return REGISTRY.get_sample_value("argus_ingest_unavailable_total", labels) or 0
+
+
+@pytest.mark.parametrize("reason", ["registry-incomplete", "backlog", "log-unavailable", "busy"])
+async def test_each_503_is_counted_by_its_reason(reason: str) -> None:
+    async with running() as edge:
+        tenant = "ns/acme"
+        match reason:
+            case "registry-incomplete":
+                edge.directory.complete = False
+                tenant = ""
+            case "backlog":
+                edge.pressure.update({})
+            case "log-unavailable":
+                edge.log.fault = LogError("gone")
+            case "busy":
+                for _ in range(20):
+                    edge.budget.take(Account(), edge.budget.free // 2)
+        before = unavailable(tenant, reason)
+        status, given, body = await edge.send(EVENT)
+        assert (status, json.loads(body)["type"]) == (503, f"urn:argus:problem:{reason}")
+        assert int(given[b"retry-after"]) >= 1
+        assert unavailable(tenant, reason) == before + 1
+        edge.budget.used = 0
 
 
 async def test_while_draining_every_answer_ends_its_connection() -> None:

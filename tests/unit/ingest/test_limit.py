@@ -1,17 +1,20 @@
 """One call a tick, and local buckets while the shared ones are away."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import pytest
 from argus_contract.registry import Bucket
-from argus_ingest.buckets import KEY, NOBODY, Check, LocalBuckets
-from argus_ingest.limit import Limiter
+from argus_ingest.buckets import KEY, NOBODY, Check, LocalBuckets, Verdict
+from argus_ingest.limit import Limiter, Patience
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.ingest.helpers import PLENTY, FakeBuckets
 
 TIMEOUT = 0.05
-CALM = 0.02
 ONE = Check("t", None, PLENTY, "k", PLENTY, 1)
 
 
@@ -22,9 +25,16 @@ async def until_back(limiter: Limiter) -> None:
 
 
 @asynccontextmanager
-async def running(shared: FakeBuckets, share: float = 1.0) -> AsyncIterator[Limiter]:
+async def running(
+    shared: FakeBuckets, *, share: float = 1.0, timeout: float = TIMEOUT, calm: float = TIMEOUT
+) -> AsyncIterator[Limiter]:
     limiter = Limiter(
-        shared, LocalBuckets(100, share), timeout=TIMEOUT, calm=CALM, retry=0.02, on_switch=list
+        shared,
+        LocalBuckets(100, share),
+        timeout=timeout,
+        calm=calm,
+        retry=0.02,
+        on_switch=list,
     )
     task = asyncio.create_task(limiter.run())
     if not shared.away:
@@ -103,6 +113,130 @@ async def test_it_returns_to_the_shared_buckets_by_itself() -> None:
         await until_back(limiter)
         await limiter.check(ONE)
         assert len(shared.calls) == calls + 1
+
+
+async def test_a_redis_that_is_always_slow_is_away_before_it_has_cost_much() -> None:
+    shared = FakeBuckets()
+    loop = asyncio.get_running_loop()
+    async with running(shared, timeout=0.5, calm=0.05) as limiter:
+        shared.delay = 0.2
+        began = loop.time()
+        while not limiter.away:
+            asked = loop.time()
+            await limiter.check(ONE)
+            assert loop.time() - asked < 1.0
+        # 0.15 s of each call are too much, and 0.5 s of that are borne.
+        assert len(shared.calls) <= 4
+        assert loop.time() - began < 2.0
+        asked = loop.time()
+        await limiter.check(ONE)
+        assert loop.time() - asked < 0.05
+        # Still slow, so still away; then not.
+        await asyncio.sleep(0.5)
+        assert limiter.away
+        shared.delay = 0.0
+        await until_back(limiter)
+
+
+async def test_a_slow_answer_now_and_then_is_borne() -> None:
+    shared = FakeBuckets()
+    async with running(shared, timeout=5.0, calm=0.05) as limiter:
+        shared.delay = 0.1
+        await limiter.check(ONE)
+        shared.delay = 0.0
+        for _ in range(20):
+            await limiter.check(ONE)
+        assert not limiter.away
+
+
+async def test_a_busy_process_does_not_take_itself_for_a_slow_redis() -> None:
+    shared = FakeBuckets()
+    async with running(shared, timeout=0.2, calm=0.02) as limiter:
+        for _ in range(10):
+            waiting = limiter.check(ONE)
+            await asyncio.sleep(0)
+            time.sleep(0.05)  # noqa: ASYNC251  # the loop has no turn
+            await waiting
+        assert not limiter.away
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 0.2)), max_size=100))
+def test_what_is_borne_is_bounded(calls: list[tuple[float, float]]) -> None:
+    patience, now, total = Patience(0.1), 0.0, 0.0
+    for pause, lost in calls:
+        now += pause
+        total += lost
+        if not patience.bears(lost, now):
+            break
+        assert total <= 0.1 + 0.05 * now + 1e-9
+
+
+def test_what_is_borne_is_forgiven() -> None:
+    patience = Patience(0.1)
+    assert patience.bears(0.1, 0.0)
+    assert not patience.bears(0.1, 1.0)
+    assert patience.bears(0.1, 10.0)
+
+
+async def test_whoever_judges_from_now_on_is_announced() -> None:
+    shared, switches = FakeBuckets(), []
+    limiter = Limiter(
+        shared,
+        LocalBuckets(100, 1.0),
+        timeout=TIMEOUT,
+        calm=TIMEOUT,
+        retry=0.02,
+        on_switch=lambda: switches.append(limiter.away),
+    )
+    task = asyncio.create_task(limiter.run())
+    await until_back(limiter)
+    shared.away = True
+    await limiter.check(ONE)
+    shared.away = False
+    await until_back(limiter)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert switches == [False, True, False]
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("waiting", [0, 3])
+async def test_cancelled_it_ends_as_cancelled(away: bool, waiting: int) -> None:
+    shared = FakeBuckets()
+    shared.away = away
+    limiter = Limiter(
+        shared, LocalBuckets(100, 1.0), timeout=60.0, calm=60.0, retry=60.0, on_switch=list
+    )
+    task = asyncio.create_task(limiter.run())
+    await asyncio.sleep(0.01)
+    shared.delay = 60.0
+    checks = [limiter.check(ONE) for _ in range(waiting)]
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(1):
+            await task
+    assert task.cancelled()
+    for check in checks:
+        assert not (await check).refused
+    assert not (await limiter.check(ONE)).refused
+
+
+async def test_a_defect_in_the_buckets_ends_the_limiter() -> None:
+    class Broken(FakeBuckets):
+        async def judge(self, checks: Sequence[Check]) -> list[Verdict]:
+            return [] if not checks else [Verdict(1 // 0, 0, 0, 0, 0)]
+
+    limiter = Limiter(
+        Broken(), LocalBuckets(100, 1.0), timeout=1.0, calm=1.0, retry=1.0, on_switch=list
+    )
+    task = asyncio.create_task(limiter.run())
+    await until_back(limiter)
+    waiting = limiter.check(ONE)
+    with pytest.raises(ExceptionGroup) as ended:
+        await task
+    assert not (await waiting).refused
+    assert ended.group_contains(ZeroDivisionError)
 
 
 async def test_a_cancelled_check_leaves_the_others_alone() -> None:

@@ -8,6 +8,7 @@ import pytest
 from argus_contract.names import TopicName
 from argus_ingest.errors import BacklogError
 from argus_ingest.pressure import Look, PartitionState, Pressure, Question, Watch, judge
+from argus_ingest.route import Bundle
 from argus_ingest.settings import PressureSettings
 from prometheus_client import REGISTRY
 
@@ -105,7 +106,7 @@ async def test_a_pipeline_with_room_is_free() -> None:
     async with watching(FakeWatcher()) as pressure:
         pressure.update({TENANT.id: TENANT})
         await pressure.admit(MAIN)
-        assert pressure.free(MAIN)
+        assert pressure.is_free(MAIN)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,8 @@ async def test_a_pipeline_with_room_is_free() -> None:
         (state(committed=0, size=800), "80%"),
         (state(committed=0, recent=50), "older than 80 s"),
         (state(committed=None, size=900), "90%"),
+        (state(end=0, committed=1), "made anew or cut"),
+        (state(end=100, committed=101, size=900), "made anew or cut"),
     ],
 )
 async def test_a_backlog_is_refused_until_it_is_drained(seen: PartitionState, says: str) -> None:
@@ -127,6 +130,104 @@ async def test_a_backlog_is_refused_until_it_is_drained(seen: PartitionState, sa
         watcher.states[MAIN.topic] = [state()]
         await asyncio.sleep(0.1)
         await pressure.admit(MAIN)
+
+
+@pytest.mark.parametrize("end", [0, 50, 99])
+def test_a_log_that_ends_before_what_is_read_is_never_room(end: int) -> None:
+    assert state(end=end, committed=100).rewound
+    verdict = judge([state(), state(end=end, committed=100)], MAIN, 1.0)
+    assert (verdict.records, verdict.rewound) == (0, True)
+    assert not judge([state(), state(committed=None)], MAIN, 1.0).rewound
+
+
+def offered(size: int) -> list[Bundle]:
+    bundle = Bundle(MAIN)
+    bundle.size = size
+    return [bundle]
+
+
+@pytest.mark.parametrize("replicas", [1, 4])
+async def test_between_two_looks_no_more_is_taken_than_the_room_that_the_last_one_found(
+    replicas: int,
+) -> None:
+    watcher = FakeWatcher()
+    watcher.states[MAIN.topic] = [state(committed=50, size=400)]  # 200 of 800 bytes
+    async with watching(watcher, replicas, interval=60.0) as pressure:
+        pressure.update({TENANT.id: TENANT})
+        await pressure.admit(MAIN)
+        taken = 0
+        while pressure.is_free(MAIN):
+            pressure.offer(offered(10))
+            pressure.settle(offered(10))
+            taken += 10
+        assert 600 / replicas <= taken <= 600 / replicas + 10
+        with pytest.raises(BacklogError, match="not known"):
+            await pressure.admit(MAIN)
+
+
+async def test_the_next_look_knows_what_was_settled_before_it_and_nothing_else() -> None:
+    watcher = FakeWatcher()
+    async with watching(watcher) as pressure:
+        pressure.update({TENANT.id: TENANT})
+        await pressure.admit(MAIN)
+        pressure.offer(offered(900))
+        assert not pressure.is_free(MAIN)
+        await asyncio.sleep(0.1)
+        # It may be in the log or not: the look cannot tell.
+        assert not pressure.is_free(MAIN)
+        pressure.settle(offered(900))
+        await asyncio.sleep(0.1)
+        assert pressure.is_free(MAIN)
+
+
+async def test_what_is_settled_during_a_look_may_not_be_in_it() -> None:
+    watcher = FakeWatcher()
+    async with watching(watcher) as pressure:
+        pressure.update({TENANT.id: TENANT})
+        await pressure.admit(MAIN)
+        look, during = watcher.look, asyncio.Event()
+
+        async def slow(
+            questions: Mapping[TopicName, Question],
+        ) -> Mapping[TopicName, list[PartitionState]]:
+            seen = await look(questions)
+            during.set()
+            await asyncio.sleep(0.05)
+            watcher.fault = OSError("no more looks")
+            return seen
+
+        watcher.look = slow  # type: ignore[method-assign]
+        await during.wait()
+        pressure.offer(offered(900))
+        pressure.settle(offered(900))
+        await asyncio.sleep(0.15)
+        assert not pressure.is_free(MAIN)
+
+
+async def test_of_many_partitions_one_may_get_everything() -> None:
+    wide = pipeline(retention_bytes=1_000, partitions=4)
+    watcher = FakeWatcher()
+    watcher.states[wide.topic] = [state()] * 4
+    async with watching(watcher, interval=60.0) as pressure:
+        pressure.update({TENANT.id: document(wide)})
+        await pressure.admit(wide)
+        pressure.offer(offered(199))
+        assert pressure.is_free(wide)
+        pressure.offer(offered(1))
+        assert not pressure.is_free(wide)
+
+
+async def test_a_look_counts_no_longer_than_what_it_saw_cannot_expire() -> None:
+    brief = pipeline(retention_bytes=1_000, retention_seconds=1)
+    watcher = FakeWatcher()
+    async with watching(watcher) as pressure:
+        pressure.update({TENANT.id: document(brief)})
+        await pressure.admit(brief)
+        watcher.fault = OSError("gone")
+        await asyncio.sleep(0.1)
+        assert pressure.is_free(brief)
+        await asyncio.sleep(0.2)
+        assert not pressure.is_free(brief)
 
 
 async def test_the_age_that_is_asked_for_is_the_threshold_of_retention() -> None:

@@ -196,6 +196,24 @@ async def test_a_cancelled_request_is_not_sent_if_it_still_waits() -> None:
     assert [record.value for record in log.records] == [b"first"]
 
 
+async def test_cancelled_it_ends_as_cancelled_and_nothing_under_way_is_an_acknowledgement() -> None:
+    log = FakeLog()
+    log.gate.clear()
+    publisher = Publisher(log, Budget(LIMIT, 0.5), delivery_timeout=5.0, batches_in_flight=1)
+    task = asyncio.create_task(publisher.run())
+    await asyncio.sleep(0)
+    wait = asyncio.create_task(send(publisher, [bundle(pipeline(), b"x")]))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(1):
+            await task
+    assert task.cancelled()
+    with pytest.raises(LogUnavailableError):
+        await wait
+    assert ACCOUNT.held == 0
+
+
 async def test_a_defect_in_the_log_ends_the_publisher_and_is_no_acknowledgement() -> None:
     class Broken(FakeLog):
         async def send(self, batch: Any, topic: str, partition: int) -> None:
