@@ -46,7 +46,8 @@ SELECT t.namespace, t.name AS tenant, p.pipeline, p.pipeline_uid, p.topic, p.dea
        p.partitions, o.log_start, o.log_end, o.stored, o.duplicate, o.dead_lettered,
        c.by_reason AS dead_lettered_by_reason,
        o.skipped, o.lost, o.expired, o.in_flight, o.oldest_unread_at, o.last_event_at,
-       o.state, o.reason, o.sampled_at,
+       CASE WHEN o.worst = 'open' AND o.opened < p.partitions THEN NULL ELSE o.worst END AS state,
+       o.reason, o.sampled_at,
        o.lost = 0 AND c.n = o.dead_lettered AS balanced
 FROM argus.pipelines p
 JOIN argus.tenants t USING (tenant_id)
@@ -62,12 +63,15 @@ CROSS JOIN LATERAL (
            coalesce(sum(l.in_flight), 0)::bigint AS in_flight,
            min(l.oldest_unread_at) AS oldest_unread_at,
            max(l.last_event_at) AS last_event_at,
-           (array_agg(l.state ORDER BY array_position(w.worst_first, l.state), n))[1] AS state,
-           (array_agg(l.reason ORDER BY array_position(w.worst_first, l.state), n))[1] AS reason,
+           (array_agg(l.state ORDER BY w.rank, l.partition))[1] AS worst,
+           (array_agg(l.reason ORDER BY w.rank, l.partition))[1] AS reason,
+           count(*) AS opened,
            min(l.sampled_at) AS sampled_at
-    FROM generate_series(0, p.partitions - 1) n
-    LEFT JOIN argus.ledger l ON l.topic = p.topic AND l.partition = n
-    CROSS JOIN (VALUES ('{stopped,guarded,paused,NULL,open}'::text[])) w (worst_first)
+    FROM argus.ledger l
+    CROSS JOIN LATERAL (
+        SELECT array_position('{stopped,guarded,paused,NULL,open}', l.state) AS rank
+    ) w
+    WHERE l.topic = p.topic
 ) o
 CROSS JOIN LATERAL (
     SELECT coalesce(jsonb_object_agg(r.code, r.n), '{}') AS by_reason, coalesce(sum(r.n), 0) AS n
