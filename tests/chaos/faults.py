@@ -84,6 +84,7 @@ class Skew(Fault):
 
 
 _SKEWS: Final = (-30 * 3600.0, -3600.0, 3000.0, 3 * 3600.0, 9000 * 3600.0)
+"""Seconds; with an hour more, an event is a dead letter."""
 
 KINDS: Final[tuple[type[Fault], ...]] = (
     *(KillIngest, KillStream, KillOperator, KillKafka, KillRedis, KillPostgres),

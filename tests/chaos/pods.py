@@ -116,8 +116,11 @@ class Restarts:
         assert component in ENGINES, f"{component} has no excuse"
         self._excused.add(component)
 
-    def judge(self, found: Iterable[Pod]) -> list[str]:
-        """The restarts that nobody made, or that were made and did not happen, in words."""
+    async def judge(self, found: Iterable[Pod]) -> list[str]:
+        """The restarts that nobody made, or that were made and did not happen, in words.
+
+        With the last lines of what ended.
+        """
         odd = []
         for pod in found:
             expected = self._expected.get(pod.uid, 0)
@@ -126,8 +129,16 @@ class Restarts:
             elif pod.restarts != expected:
                 odd.append(
                     f"{pod.name} restarted {pod.restarts} times instead of {expected}"
-                    f" (last end: {pod.ended})"
+                    f" (last end: {pod.ended}): {await _last_words(pod)}"
                 )
                 self._expected[pod.uid] = pod.restarts
         self._excused.clear()
         return odd
+
+
+async def _last_words(pod: Pod) -> str:
+    try:
+        words = ("logs", pod.name, "-n", NAMESPACE, "--previous", "--tail", "40")
+        return await node.kubectl(*words)
+    except node.NodeError as error:
+        return str(error)

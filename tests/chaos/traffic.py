@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from argus_contract.ids import new_id
 from argus_contract.rejects import Code
+from argus_contract.sizes import MAX_CLOCK_AHEAD_S
 from argus_contract.times import rfc3339
 
 JSON: Final = "application/json"
@@ -62,7 +63,12 @@ class Shape:
     bulk: int = 0
     """Bytes in each event that no codec makes smaller."""
     skew: float = 0.0
-    """Seconds by which the client's clock is ahead, less than the hour that is accepted."""
+    """Seconds by which the client's clock is ahead; not an hour, where what is accepted ends."""
+
+    @property
+    def refused(self) -> Code | None:
+        """Why timestamps of this clock are refused, None where they are accepted."""
+        return Code.TOO_NEW if self.skew > MAX_CLOCK_AHEAD_S else None
 
 
 class Traffic:
@@ -121,8 +127,9 @@ class Traffic:
         kind = self._random.random()
         if kind < 0.1:  # known by its id alone
             event_id = f"{event_id[:14]}4{event_id[15:]}"
-        elif kind > 0.2:  # between the two: the time inside the id is the event's
+        elif kind > 0.2:  # between the two: the time inside the id is the event's, if accepted
             fields = f'"timestamp":"{rfc3339(now)}",{fields}'
+            return _item(event_id, self.shape.refused, fields)
         return _item(event_id, None, fields)
 
     def _who(self) -> str:
@@ -160,6 +167,8 @@ class Traffic:
     def _mistake(self, now: int) -> tuple[Item, bytes]:
         code, at_edge, fields = self._random.choice(_MISTAKES)
         if code is not Code.TOO_OLD:
+            if not at_edge:
+                code = self.shape.refused or code
             fields = f'"timestamp":"{rfc3339(now)}",{fields}'
         return _item(new_id(now), code, fields, at_edge)
 

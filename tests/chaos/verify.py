@@ -44,11 +44,15 @@ class Found:
 
 @dataclass(slots=True)
 class Report:
-    """The verdict; `problems` is empty where every promise was kept."""
+    """The verdict: every promise by name, with what is wrong about it, empty where it was kept."""
 
-    problems: list[str] = field(default_factory=list)
+    checks: dict[str, str] = field(default_factory=dict)
     figures: list[str] = field(default_factory=list)
-    checks: int = 0
+
+    @property
+    def problems(self) -> list[str]:
+        """The promises that were not kept."""
+        return [f"{what}: {problem}" for what, problem in self.checks.items() if problem]
 
 
 async def verify(load: Load, settings: Settings) -> Report:
@@ -63,12 +67,9 @@ async def verify(load: Load, settings: Settings) -> Report:
         try:
             for flow in load.flows:
                 found = await gather(flow.tenant, held, letters, counters, reader)
-                checks = judge(flow, found)
-                report.checks += len(checks)
                 report.figures.append(_figures(flow, found))
-                for what, problem in checks.items():
-                    if problem:
-                        report.problems.append(f"{flow.tenant.namespace}: {what}: {problem}")
+                for what, problem in judge(flow, found).items():
+                    report.checks[f"{flow.tenant.namespace}: {what}"] = problem
         finally:
             await reader.close()
     return report
@@ -99,8 +100,9 @@ async def gather(
 
 
 async def _letters(tenant: Tenant, letters: Log) -> dict[bytes, list[str]]:
+    every = letters.letters(dead_letter_topic(tenant.topic))
     found: dict[bytes, list[str]] = {}
-    for letter in (await letters.letters(dead_letter_topic(tenant.topic))).values():
+    for letter in {letter.key: letter async for letter in every}.values():
         written = next(written_ids(letter.value), b"")
         found.setdefault(written, []).append(letter.reason)
     return found
