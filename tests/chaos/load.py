@@ -46,7 +46,7 @@ class Attempt(NamedTuple):
 
 @dataclass(slots=True)
 class Letter:
-    """What is to become dead letters: one for each record, and each send may write one."""
+    """What is to become a dead letter, and how often it was sent and acknowledged."""
 
     item: Item
     sends: int = 0
@@ -114,7 +114,7 @@ class Flow:
         return again + sum(
             letter.acks - 1
             for letter in self.letters.values()
-            if letter.acks > 1 and not letter.item.at_edge
+            if letter.acks > 1 and not letter.item.letters_each
         )
 
     def latencies(self, since: float = 0.0, until: float = float("inf")) -> list[float]:
@@ -131,6 +131,13 @@ class _Task(NamedTuple):
     request: Request
     first: bool
     tries: int
+
+
+def _session(fresh: bool) -> aiohttp.ClientSession:
+    """Servers, which send batches, keep connections; people come with a new one each."""
+    keep = None if fresh else 20.0
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=keep, force_close=fresh)
+    return aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
 
 
 class Load:
@@ -163,11 +170,7 @@ class Load:
 
     async def run(self) -> None:
         """Offers until `stop`, then resends until everything is acknowledged."""
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=20)
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session,
-            asyncio.TaskGroup() as group,
-        ):
+        async with _session(False) as kept, _session(True) as fresh, asyncio.TaskGroup() as group:
             loop = asyncio.get_running_loop()
             then = loop.time()
             while not self._stopping or self.waiting:
@@ -178,7 +181,9 @@ class Load:
                 then = now
                 while self._backlog and self._in_flight < _IN_FLIGHT:
                     self._in_flight += 1
-                    group.create_task(self._attempt(session, self._backlog.popleft()))
+                    task = self._backlog.popleft()
+                    session = kept if len(task.request.items) > 1 else fresh
+                    group.create_task(self._attempt(session, task))
 
     def _offer(self, elapsed: float) -> None:
         if self._stopping:

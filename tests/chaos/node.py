@@ -18,7 +18,14 @@ _RULE: Final = "argus-chaos"
 _DISKS: Final = "/var/argus-disks"
 DISK_BYTES: Final = 8 * 1024**3
 """Size of the disks that hack/cluster.sh makes."""
-_FILL_TRIES: Final = 20
+_FILL: Final = """
+for attempt in {1..100}; do
+  # fails where something was written since it was measured
+  mount -o remount,size=$(df -B1 --output=used . | tail -n 1) . 2>/dev/null || continue
+  (( $(df -B1 --output=avail . | tail -n 1) )) || exit 0
+done
+exit 1
+"""
 
 
 class NodeError(AssertionError):
@@ -134,40 +141,24 @@ class Disk:
 
     path: str
 
-    async def _space(self) -> tuple[int, int]:
-        """Bytes of the file system, and how many are free; raises NodeError where it is no tmpfs.
+    async def fill(self) -> None:
+        """Leaves no byte free, by making the file system as small as what is on it.
 
-        Filling anything else would fill the host's disk.
+        Raises NodeError where it is no tmpfs: that would be the host's disk.
         """
-        columns = ("findmnt", "-rbno", "FSTYPE,SIZE,AVAIL", "--mountpoint", self.path)
-        kind, size, free = (await inside(*columns)).split()
-        if kind != "tmpfs":
-            raise NodeError(f"{self.path} is no tmpfs but {kind}")
-        return int(size), int(free)
+        await self._in_its_directory(_FILL)
 
     async def full(self) -> bool:
         """Whether no byte is free."""
-        return (await self._space())[1] == 0
-
-    async def fill(self) -> None:
-        """Leaves no byte free, by making the file system as small as what is on it."""
-        for _ in range(_FILL_TRIES):
-            size, free = await self._space()
-            try:
-                await self._resize(size - free)
-            except NodeError:  # it has grown since it was looked at
-                continue
-            if await self.full():
-                return
-        raise NodeError(f"{self.path} could not be filled")
+        return await self._in_its_directory("df -B1 --output=avail . | tail -n 1") == "0"
 
     async def free(self) -> None:
         """Gives it its whole size again."""
-        await self._space()
-        await self._resize(DISK_BYTES)
+        await self._in_its_directory(f"mount -o remount,size={DISK_BYTES} .")
 
-    async def _resize(self, size: int) -> None:
-        await inside("mount", "-o", f"remount,size={size}", self.path)
+    async def _in_its_directory(self, script: str) -> str:
+        guard = f"cd {self.path}; test $(findmnt -no FSTYPE -T .) = tmpfs"
+        return (await shell(f"{guard}; {script}")).strip()
 
 
 DISKS: Final = {engine: Disk(f"{_DISKS}/{engine}") for engine in ("kafka", "postgres")}

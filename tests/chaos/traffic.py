@@ -36,6 +36,11 @@ class Item(NamedTuple):
     at_edge: bool
     """Whether the answer already says that it is refused."""
 
+    @property
+    def letters_each(self) -> bool:
+        """Whether each send makes a dead letter: what is no JSON has no id that tells a repeat."""
+        return self.code is Code.INVALID_JSON
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -159,12 +159,11 @@ def judge(flow: Flow, found: Found) -> dict[str, str]:
 
 
 def _missing_letters(flow: Flow, found: Found) -> str:
-    """A refused item's record has an id of its own each time, so each send may write a letter."""
     return _some(
         one
         for one, letter in flow.letters.items()
         if len(found.letters.get(one, ()))
-        < (letter.acks if letter.item.at_edge else letter.acks > 0)
+        < (letter.acks if letter.item.letters_each else letter.acks > 0)
     )
 
 
@@ -172,7 +171,7 @@ def _doubled_letters(flow: Flow, found: Found) -> str:
     return _some(
         one
         for one, letter in flow.letters.items()
-        if len(found.letters.get(one, ())) > (letter.sends if letter.item.at_edge else 1)
+        if len(found.letters.get(one, ())) > (letter.sends if letter.item.letters_each else 1)
     )
 
 
