@@ -25,7 +25,15 @@ from tests.integration.operator.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 ADMIN, OPERATOR = "admin", "operator"
+RELEASE = "argus"
+"""The namespace of the release, in which the operator's Role is."""
 START_TIMEOUT_S = 90.0
+AUDIT_LOG = "audit.jsonl"
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "rules": [{"level": "Metadata", "users": [OPERATOR], "omitStages": ["RequestReceived"]}],
+}
 MERGE = "application/merge-patch+json"
 
 PROGRAMS = r"""
@@ -105,6 +113,11 @@ class ApiServer:
             assert response.status < 400, f"{response.status}: {answer.get('message')}"
             return answer
 
+    def asked(self, user: str) -> list[dict[str, Any]]:
+        """The audit log's entries of a user, one for each request."""
+        lines = (self.directory / AUDIT_LOG).read_text().splitlines()
+        return [entry for entry in map(json.loads, lines) if entry["user"]["username"] == user]
+
     async def found(self, path: str) -> Any | None:
         """The object at a path, None where there is none."""
         headers = {"Authorization": f"Bearer {ADMIN}"}
@@ -130,7 +143,8 @@ def _etcd(directory: Path, program: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def _apiserver(directory: Path, program: Path, etcd: int, port: int) -> subprocess.Popen[bytes]:
-    key, tokens = directory / "sa.key", directory / "tokens.csv"
+    key, tokens, policy = (directory / name for name in ("sa.key", "tokens.csv", "policy.json"))
+    policy.write_text(json.dumps(AUDIT_POLICY))
     openssl = shutil.which("openssl") or "openssl"
     subprocess.run([openssl, "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
     tokens.write_text(f"{ADMIN},{ADMIN},{ADMIN},system:masters\n{OPERATOR},{OPERATOR},{OPERATOR}\n")
@@ -144,6 +158,7 @@ def _apiserver(directory: Path, program: Path, etcd: int, port: int) -> subproce
         *("--service-account-issuer", "https://kubernetes.default.svc"),
         *("--service-account-key-file", str(key), "--service-account-signing-key-file", str(key)),
         *("--service-cluster-ip-range", "10.0.0.0/24"),
+        *("--audit-policy-file", str(policy), "--audit-log-path", str(directory / AUDIT_LOG)),
     )
 
 
@@ -185,33 +200,31 @@ async def _ready(server: ApiServer, started: list[subprocess.Popen[bytes]]) -> N
 
 async def _install(server: ApiServer) -> None:
     crds = "apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        await server.call("POST", crds, yaml.safe_load(path.read_text()))
-    for plural in ("argustenants", "arguspipelines"):
+    for file in sorted((ROOT / "crds").glob("*.yaml")):
+        await server.call("POST", crds, yaml.safe_load(file.read_text()))
+    for plural in ("argustenants", "arguspipelines", "argusreplays"):
         await eventually(partial(_served, server, plural), START_TIMEOUT_S)
-    rbac = "apis/rbac.authorization.k8s.io/v1"
-    role = {"metadata": {"name": OPERATOR}, "rules": granted()}
-    await server.call("POST", f"{rbac}/clusterroles", role)
-    binding = {
-        "metadata": {"name": OPERATOR},
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "ClusterRole",
-            "name": OPERATOR,
-        },
-        "subjects": [{"kind": "User", "name": OPERATOR}],
-    }
-    await server.call("POST", f"{rbac}/clusterrolebindings", binding)
+    await server.call("POST", "api/v1/namespaces", {"metadata": {"name": RELEASE}})
+    group = "rbac.authorization.k8s.io"
+    for kind, where in (("ClusterRole", ""), ("Role", f"namespaces/{RELEASE}/")):
+        path = f"apis/{group}/v1/{where}{kind.lower()}"
+        role = {"metadata": {"name": OPERATOR}, "rules": granted(kind)}
+        await server.call("POST", f"{path}s", role)
+        binding = {
+            "metadata": {"name": OPERATOR},
+            "roleRef": {"apiGroup": group, "kind": kind, "name": OPERATOR},
+            "subjects": [{"kind": "User", "name": OPERATOR}],
+        }
+        await server.call("POST", f"{path}bindings", binding)
 
 
 async def _served(server: ApiServer, plural: str) -> bool:
     return await server.found(f"apis/argus.dev/v1alpha1/{plural}") is not None
 
 
-def granted() -> list[dict[str, Any]]:
-    """The rules of the operator's ClusterRole, as the chart has them."""
-    lines = (ROOT / "charts/argus/templates/rbac.yaml").read_text().splitlines()
-    start = lines.index("rules:")
-    rules = yaml.safe_load("\n".join(lines[start : lines.index("---", start)]))
-    found: list[dict[str, Any]] = rules["rules"]
+def granted(kind: str) -> list[dict[str, Any]]:
+    """The rules of the operator's ClusterRole or Role, as the chart has them."""
+    documents = (ROOT / "charts/argus/templates/rbac.yaml").read_text().split("\n---\n")
+    (text,) = (text for text in documents if f"\nkind: {kind}\n" in text)
+    found: list[dict[str, Any]] = yaml.safe_load(text[text.index("rules:") :])["rules"]
     return found

@@ -1,6 +1,7 @@
 """The operator as a process of its own, between a real API server and real engines."""
 
 import asyncio
+import json
 import os
 import secrets
 import subprocess
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from tests.integration.operator.apiserver import MERGE, OPERATOR, ApiServer, free_port
+from tests.integration.operator.apiserver import MERGE, OPERATOR, RELEASE, ApiServer, free_port
 from tests.integration.operator.waiting import eventually
 
 RESOURCES = "apis/argus.dev/v1alpha1"
@@ -93,7 +94,11 @@ class Operator:
         self, plural: str, namespace: str, name: str, spec: Mapping[str, Any], **meta: Any
     ) -> dict[str, Any]:
         """Creates a resource; gives it as stored."""
-        kind = {"argustenants": "ArgusTenant", "arguspipelines": "ArgusPipeline"}[plural]
+        kind = {
+            "argustenants": "ArgusTenant",
+            "arguspipelines": "ArgusPipeline",
+            "argusreplays": "ArgusReplay",
+        }[plural]
         body = {
             "apiVersion": "argus.dev/v1alpha1",
             "kind": kind,
@@ -167,9 +172,28 @@ class Operator:
             return response.status, await response.text()
 
 
+JOB = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"namespace": RELEASE},
+    "spec": {
+        "backoffLimit": 3,
+        "template": {
+            "spec": {
+                "restartPolicy": "Never",
+                "containers": [{"name": "replay", "image": "argus/app:test", "command": ["argus"]}],
+            }
+        },
+    },
+}
+"""What runs a replay; the chart's own is held to the operator by the chart's tests."""
+
+
 def environment(server: ApiServer, engines: Engines, topic: str, ops_port: int) -> dict[str, str]:
     """The operator's environment variables."""
     redis, database = urlsplit(engines.redis_url), urlsplit(engines.database)
+    template = server.directory / "job.json"
+    template.write_text(json.dumps(JOB))
     return {
         **os.environ,
         "KUBECONFIG": str(server.kubeconfig(OPERATOR)),
@@ -185,6 +209,7 @@ def environment(server: ApiServer, engines: Engines, topic: str, ops_port: int) 
         "ARGUS_STREAM_PASSWORD": "argus-test",
         "ARGUS_READER_PASSWORD": "argus-test",
         "ARGUS_REGISTRY_TOPIC": topic,
+        "ARGUS_REPLAY_TEMPLATE": str(template),
         "ARGUS_KAFKA_DISK_BYTES": str(1 << 40),
         "ARGUS_LOG__FORMAT": "text",
         "ARGUS_OPS__HOST": "127.0.0.1",
