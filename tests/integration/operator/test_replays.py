@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 
-from tests.integration.operator.apiserver import MERGE, OPERATOR, RELEASE, granted
+from tests.integration.operator.apiserver import MERGE, OPERATOR, RELEASE, ROOT, granted
 from tests.integration.operator.process import Operator
 from tests.integration.operator.waiting import eventually
 
@@ -320,6 +321,16 @@ async def test_what_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(AssertionError, match=words):
         await operator.create(REPLAYS, "default", "again", spec)
+
+
+async def test_the_example_is_taken(operator: Operator) -> None:
+    example = yaml.safe_load((ROOT / "examples" / "replay.yaml").read_text())
+    namespace = await operator.namespace()
+    example["metadata"]["namespace"] = namespace
+    path = f"apis/argus.dev/v1alpha1/namespaces/{namespace}/{REPLAYS}?dryRun=All"
+
+    taken = await operator.kubernetes.call("POST", path, example)
+    assert taken["spec"] == example["spec"]
 
 
 async def test_a_name_that_is_no_label_is_refused(operator: Operator) -> None:
