@@ -51,7 +51,7 @@ def test_a_change_that_would_lose_data_is_refused(tenant: Tenant, patch: str, ad
 
 
 def test_get_shows_the_facts(tenant: Tenant) -> None:
-    both = kubectl("get", "argustenants,arguspipelines", "-A")
+    both = kubectl("get", "argustenants,arguspipelines", "-A", "-o", "wide")
     lines = [line.split() for line in both.splitlines() if line.startswith(tenant.namespace)]
 
     assert "READY" in both
