@@ -1,8 +1,30 @@
 """The operator's metrics, each declared once with what it means."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
+
+Series = tuple[Gauge, tuple[str, ...]]
+"""A gauge and the values of its labels."""
+
+
+class Board:
+    """Series of what comes and goes; to make one costs a hundred times what it costs to keep it."""
+
+    def __init__(self) -> None:
+        self._shown: Mapping[Series, float] = {}
+
+    def show(self, values: Mapping[Series, float]) -> None:
+        """Sets these and takes away all others that this board has shown."""
+        for gauge, labels in self._shown.keys() - values.keys():
+            gauge.remove(*labels)
+        for series, value in values.items():
+            if self._shown.get(series) != value:
+                gauge, labels = series
+                gauge.labels(*labels).set(value)
+        self._shown = values
+
 
 RECONCILES: Final = Counter(
     "argus_operator_reconciles_total",
@@ -84,6 +106,8 @@ PIPELINE_STATE: Final = Gauge(
     "0 before the stream has reported one.",
     [*_PIPELINE, "state"],
 )
+PIPELINES: Final = Board()
+"""All gauges of pipelines."""
 LEDGER_READ: Final = Gauge(
     "argus_operator_ledger_read_timestamp_seconds",
     "When the ledger was last read for these metrics, in seconds since the epoch; they are as old.",

@@ -102,36 +102,28 @@ def _told(status: Mapping[str, Any]) -> Audit | None:
 
 
 def _show(entries: Iterable[Entry]) -> None:
-    """Sets the metrics, and takes those of pipelines away that are no more."""
-    gauges = (
-        metrics.LEDGER_RECORDS,
-        metrics.LEDGER_LOG_END,
-        metrics.LEDGER_IN_FLIGHT,
-        metrics.LEDGER_OLDEST_UNREAD,
-        metrics.LEDGER_BALANCED,
-        metrics.AUDIT_BALANCED,
-        metrics.DEAD_LETTERS,
-        metrics.PIPELINE_STATE,
-    )
-    for gauge in gauges:
-        gauge.clear()
+    values: dict[metrics.Series, float] = {}
     for entry in entries:
-        _show_one(entry)
+        values |= _values(entry)
+        metrics.LEDGER_READ.set(entry.books.at.timestamp())
+    metrics.PIPELINES.show(values)
 
 
-def _show_one(entry: Entry) -> None:
+def _values(entry: Entry) -> dict[metrics.Series, float]:
     books = entry.books
     whose = (books.namespace, books.tenant, books.pipeline)
+    values: dict[metrics.Series, float] = {
+        (metrics.LEDGER_LOG_END, whose): books.records,
+        (metrics.LEDGER_IN_FLIGHT, whose): books.in_flight,
+        (metrics.LEDGER_OLDEST_UNREAD, whose): books.oldest_unread,
+        (metrics.LEDGER_BALANCED, whose): books.balanced,
+    }
     for term in _TERMS:
-        metrics.LEDGER_RECORDS.labels(*whose, term).set(getattr(books, term))
-    metrics.LEDGER_LOG_END.labels(*whose).set(books.records)
-    metrics.LEDGER_IN_FLIGHT.labels(*whose).set(books.in_flight)
-    metrics.LEDGER_OLDEST_UNREAD.labels(*whose).set(books.oldest_unread)
-    metrics.LEDGER_BALANCED.labels(*whose).set(books.balanced)
+        values[metrics.LEDGER_RECORDS, (*whose, term)] = getattr(books, term)
     for code, count in (books.by_reason or {}).items():
-        metrics.DEAD_LETTERS.labels(*whose, code).set(count)
+        values[metrics.DEAD_LETTERS, (*whose, code)] = count
     for state in State:
-        metrics.PIPELINE_STATE.labels(*whose, state).set(state is books.state)
+        values[metrics.PIPELINE_STATE, (*whose, state.value)] = state is books.state
     if entry.audit is not None:
-        metrics.AUDIT_BALANCED.labels(*whose).set(entry.audit.balanced)
-    metrics.LEDGER_READ.set(books.at.timestamp())
+        values[metrics.AUDIT_BALANCED, whose] = entry.audit.balanced
+    return values
