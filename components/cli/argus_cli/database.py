@@ -204,6 +204,8 @@ async def reading(target: str | DatabaseSettings) -> AsyncIterator[Database]:
         raise UnreachableError(named(target), error) from error
     try:
         yield Database(connection)
+    except BrokenPipeError:  # nobody reads our output any more
+        raise
     except asyncpg.UndefinedTableError as error:
         raise UnreachableError("what ARGUS keeps in the database", f"{error}. {_OLDER}") from error
     except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:

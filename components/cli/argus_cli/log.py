@@ -167,6 +167,8 @@ async def reading(settings: KafkaSettings) -> AsyncIterator[Log]:
         async with asyncio.timeout(_TIMEOUT_S):
             await consumer.start()
         yield Log(options, consumer)
+    except BrokenPipeError:  # nobody reads our output any more
+        raise
     except (KafkaError, TimeoutError, OSError) as error:
         raise UnreachableError(f"Kafka at {settings.bootstrap}", error) from error
     finally:

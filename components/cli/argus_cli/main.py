@@ -13,6 +13,7 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 
 from argus_cli import accounting, dlq, options, source
+from argus_cli import tail as following
 from argus_cli.client import Client
 from argus_cli.demo import demonstrate, now_us
 from argus_cli.doctor import examination
@@ -120,6 +121,30 @@ def send(
     tally = options.run(_send(Settings(), options.console(), file, batch))
     if tally.rejected or tally.unacknowledged:
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog=options.examples(
+        "argus tail --tenant shop/acme",
+        "argus tail --pipeline shop/web --event 'page_*'",
+        "argus tail --tenant shop/acme --json | jq -r .event | sort | uniq -c",
+    )
+)
+def tail(
+    tenant: options.Tenant = None,
+    pipeline: options.Pipeline = None,
+    events: options.Events = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show events as they are accepted, until Ctrl-C.
+
+    Reads the ends of the topics and joins no group, so nobody notices. What ingest refused is
+    marked; what the stream will refuse is not known yet.
+    """
+    scope = Scope.parse(tenant, pipeline)
+    options.run(
+        following.tail(Settings(), options.console(), scope, tuple(events or ()), as_json=as_json)
+    )
 
 
 @app.command(

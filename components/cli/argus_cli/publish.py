@@ -54,6 +54,8 @@ async def publishing(settings: KafkaSettings) -> AsyncIterator[Publisher]:
         async with asyncio.timeout(_TIMEOUT_S):
             await producer.start()
         yield Publisher(producer)
+    except BrokenPipeError:  # nobody reads our output any more
+        raise
     except (KafkaError, TimeoutError, OSError) as error:
         raise UnreachableError(f"Kafka at {settings.bootstrap}", error) from error
     finally:
