@@ -8,7 +8,7 @@ export CLUSTER ARGUS_HTTP_PORT ARGUS_POSTGRES_PORT ARGUS_REDIS_PORT ARGUS_KAFKA_
 
 STAGES := lint types layers unit chart integration e2e
 
-.PHONY: help up down env demo status logs clean sync lock engines engines-down test test-full $(STAGES)
+.PHONY: help up down env demo status logs clean sync lock engines engines-down test test-full scenarios $(STAGES)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -37,8 +37,8 @@ logs: ## follow operator, ingest and stream; OF=kafka, OF=postgres, ... for one
 test: ## every check, on engines and a cluster of their own (argus-test): 30 min from nothing, 15 again
 	@hack/test.sh $(STAGES)
 
-test-full: ## the same, and that a second `make up` changes nothing and `make down` leaves nothing
-	@hack/test.sh $(STAGES) again
+test-full: ## the same, the scenarios, and that a second `make up` changes nothing and `make down` leaves nothing
+	@hack/test.sh $(STAGES) scenarios again
 
 lint: ## formats and linters: Python, shell, YAML
 types: ## mypy --strict
@@ -47,7 +47,8 @@ unit: ## tests/unit
 chart: ## the chart: lint, values, rendered manifests
 integration: ## tests/integration, on real engines
 e2e: ## tests/e2e, on a cluster of its own
-$(STAGES):
+scenarios: ## tests/chaos/scenarios, 40 min; ARGUS_SCENARIOS=short for less of each
+$(STAGES) scenarios:
 	@hack/test.sh $@
 
 sync: ## make .venv what requirements/dev.txt pins

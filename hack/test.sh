@@ -59,6 +59,14 @@ e2e() {
   (eval "$exports" && "$bin/pytest" -q tests/e2e)
 }
 
+# An engine or the stream away for minutes, tenants that misbehave, replays. ARGUS_SCENARIOS=short takes less of each.
+scenarios() {
+  local exports
+  fresh_cluster
+  exports=$(hack/env.sh)
+  (eval "$exports" && ARGUS_SCENARIOS=${ARGUS_SCENARIOS:-full} "$bin/pytest" -q tests/chaos/scenarios)
+}
+
 # A second `make up` changes nothing and takes seconds: no pod is replaced or restarted.
 again() {
   local before after
@@ -92,12 +100,12 @@ trap 'exit 130' INT TERM
 
 minutes() { awk -v seconds="$1" 'BEGIN {printf "%.1f", seconds / 60}'; }
 
-(($#)) || die "which stages? (environment lint types layers unit chart integration e2e again)"
+(($#)) || die "which stages? (environment lint types layers unit chart integration e2e scenarios again)"
 running=environment
 environment
 for running in "$@"; do
   case $running in
-    environment | lint | types | layers | unit | chart | integration | e2e | again) ;;
+    environment | lint | types | layers | unit | chart | integration | e2e | scenarios | again) ;;
     *) die "no stage is named '$running'" ;;
   esac
   step "$running"
