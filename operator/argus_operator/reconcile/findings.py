@@ -64,10 +64,17 @@ def tenant(outcome: TenantOutcome, candidates: Sequence[Provisioned]) -> list[Fi
     """A tenant's conditions; `candidates` are its pipelines."""
     found = [_keys(outcome), _schema(outcome), _tenant_registry(outcome)]
     synced = conditions.summarise(SYNCED, found, "Applied", "the spec is applied")
-    ready = conditions.summarise(READY, found, "Accepting", "events are accepted")
+    ready = _accepting(found, "events are accepted")
     if ready.good:
         ready = _suspended(outcome) or _default(outcome, candidates) or ready
     return [ready, synced, *found]
+
+
+def _accepting(found: Sequence[Finding], message: str) -> Finding:
+    """Whether events are accepted: what is published is, whether or not the database is there."""
+    published = any(finding.type == REGISTRY_READY and finding.good for finding in found)
+    needed = [finding for finding in found if not (published and finding.type == SCHEMAS_READY)]
+    return conditions.summarise(READY, needed, "Accepting", message)
 
 
 def _keys(outcome: TenantOutcome) -> Finding:
@@ -139,7 +146,7 @@ def pipeline(made: Provisioned, clash: Conflict | None, published: Published) ->
     """A pipeline's conditions; `clash` where an older one has what it claims."""
     found = [made.topics, made.schemas, _pipeline_registry(made, published)]
     synced = conditions.summarise(SYNCED, found, "Applied", "the spec is applied")
-    ready = conditions.summarise(READY, found, "Accepting", f"takes {_takes(made.spec.match)}")
+    ready = _accepting(found, f"takes {_takes(made.spec.match)}")
     if clash is not None and ready.good:
         ready = conditions.bad(READY, clash.reason, clash.message)
         synced = conditions.bad(SYNCED, clash.reason, clash.message)

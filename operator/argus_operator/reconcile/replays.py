@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from argus_operator import conditions
-from argus_operator.conditions import COMPLETE, FAILED, READY, RUNNING, Finding
+from argus_operator.conditions import COMPLETE, FAILED, READY, RUNNING, SCHEMAS_READY, Finding
 from argus_operator.jobs import SILENT, Phase, Report, Run, Template, Word
 from argus_operator.models import units
 from argus_operator.models.common import ConditionStatus, ReasonCounts
@@ -81,11 +81,13 @@ def _obstacle(replay: Replay, observed: Observed) -> Finding | None:
         where = replay.meta.namespace
         message = f"there is no ArgusPipeline {name!r} in namespace {where!r}: it is waited for"
         return conditions.bad(RUNNING, "PipelineNotFound", message)
-    ready = next((found for found in pipeline.conditions if found.type == READY), None)
-    if ready is None or ready.status is not ConditionStatus.TRUE:
-        said = "nothing is known of it yet" if ready is None else ready.message
-        message = f"pipeline {name!r} is not Ready, and waited for: {said}"
-        return conditions.bad(RUNNING, "PipelineNotReady", message)
+    known = {condition.type: condition for condition in pipeline.conditions}
+    for needed in (READY, SCHEMAS_READY):
+        found = known.get(needed)
+        if found is None or found.status is not ConditionStatus.TRUE:
+            said = "nothing is known of it yet" if found is None else found.message
+            message = f"pipeline {name!r} is not {needed}, and waited for: {said}"
+            return conditions.bad(RUNNING, "PipelineNotReady", message)
     if observed.rival is not None:
         message = f"replay {observed.rival.replay!r} of the same pipeline runs: it is waited for"
         return conditions.bad(RUNNING, "Queued", message)

@@ -11,17 +11,17 @@ from tests.unit.operator.world import GIB, SHOP, WEB, World
 
 class TestAdversity:
     @pytest.mark.parametrize(
-        ("adapter", "condition", "kind"),
+        ("adapter", "condition", "kind", "ready"),
         [
-            ("kafka", "TopicsReady", PIPELINES),
-            ("database", "SchemasReady", PIPELINES),
-            ("database", "SchemasReady", TENANTS),
-            ("registry", "RegistryReady", PIPELINES),
-            ("registry", "RegistryReady", TENANTS),
+            ("kafka", "TopicsReady", PIPELINES, ("False", "Away")),
+            ("database", "SchemasReady", PIPELINES, ("True", "Accepting")),
+            ("database", "SchemasReady", TENANTS, ("True", "Accepting")),
+            ("registry", "RegistryReady", PIPELINES, ("False", "Away")),
+            ("registry", "RegistryReady", TENANTS, ("False", "Away")),
         ],
     )
     async def test_a_dependency_that_is_away_is_a_condition_and_a_retry(
-        self, running: World, adapter: str, condition: str, kind: str
+        self, running: World, adapter: str, condition: str, kind: str, ready: tuple[str, str]
     ) -> None:
         getattr(running, adapter).error = away("Away")
         verdict = await running.reconcile()
@@ -30,7 +30,7 @@ class TestAdversity:
         assert verdict.retry
         assert running.cluster.condition(kind, name, condition) == ("False", "Away")
         assert running.cluster.condition(kind, name, "Synced") == ("False", "Away")
-        assert running.ready(kind, name) == ("False", "Away")
+        assert running.ready(kind, name) == ready
 
         getattr(running, adapter).error = None
         await running.settle()
@@ -73,6 +73,7 @@ class TestAdversity:
 
         assert [item.name for item in running.document.pipelines] == [WEB]
         assert running.cluster.condition(PIPELINES, "late", "RegistryReady") == ("False", "NotYet")
+        assert running.ready(PIPELINES, "late") == ("False", "Away")
 
     async def test_one_pipeline_in_trouble_does_not_hold_up_another(self) -> None:
         world = World(disk=2 * GIB)

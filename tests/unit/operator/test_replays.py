@@ -156,13 +156,14 @@ class TestWaiting:
 
         assert bench.condition() == ("False", "PipelineNotFound")
 
-    async def test_for_a_pipeline_that_is_not_ready(self, bench: Bench) -> None:
-        bench.world.kafka.error = away("KafkaUnavailable")
+    @pytest.mark.parametrize("adapter", ["kafka", "database"])
+    async def test_for_a_pipeline_that_is_not_ready(self, bench: Bench, adapter: str) -> None:
+        getattr(bench.world, adapter).error = away("Away")
         await bench.world.reconcile()
         await bench.look()
         assert bench.condition() == ("False", "PipelineNotReady")
 
-        bench.world.kafka.error = None
+        getattr(bench.world, adapter).error = None
         await bench.world.settle()
         await bench.look()
         assert bench.jobs.held

@@ -16,10 +16,10 @@ class TestEvents:
         assert running.cluster.told(SHOP).count("Accepting") == 1
 
     async def test_a_flip_is_announced_with_advice(self, running: World) -> None:
-        running.database.error = away("DatabaseUnavailable")
+        running.kafka.error = away("KafkaUnavailable")
         await running.reconcile()
 
-        assert (WEB, "Warning", "DatabaseUnavailable") in {
+        assert (WEB, "Warning", "KafkaUnavailable") in {
             event[:3] for event in running.cluster.events
         }
 
