@@ -12,10 +12,12 @@ import msgspec
 from argus_contract import envelope, headers, storable
 from argus_contract.events import ABSENT
 from argus_contract.headers import Header
-from argus_contract.times import from_micros, rfc3339
+from argus_contract.times import rfc3339
 
 from argus_cli.render_letters import plain
 
+_CLOCK: Final = slice(11, 23)
+"""Of an RFC 3339 time: hours to milliseconds."""
 _PROPERTIES: Final = 160
 """Longest short form of properties, in characters."""
 
@@ -38,11 +40,11 @@ class Sighting:
 
     def line(self) -> str:
         """One line for people; safe to print whatever the client wrote."""
-        moment = f"{from_micros(self.received):%H:%M:%S.%f}"[:-3]
+        moment = str(_moment(self.received))[_CLOCK]
         who = "" if self.found is None else (self.found.event.distinct_id or "-")
         head = f"{moment}  {self.pipeline}  {plain(self.event or '?')}  {plain(who)}".rstrip()
         if self.refusal:
-            return f"{head}  REJECTED {self.refusal}: {plain(self.error)}"
+            return f"{head}  REJECTED {plain(self.refusal)}: {plain(self.error)}"
         mark = "  (replay)" if self.replay_of else ""
         return f"{head}{mark}  {plain(self._properties())}".rstrip()
 

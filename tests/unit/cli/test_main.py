@@ -4,6 +4,18 @@ import pytest
 from argus_cli import main
 from argus_cli.settings import Settings
 
+SHOW = ["dlq", "show"]
+COMMANDS = [
+    ["demo"],
+    ["dlq", "ls"],
+    ["dlq", "replay"],
+    SHOW,
+    ["doctor"],
+    ["ledger"],
+    ["send"],
+    ["tail"],
+]
+
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,19 +31,19 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return code if isinstance(code, int) else 0
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["ledger"], ["send"]])
+@pytest.mark.parametrize("command", [[], ["dlq"], *COMMANDS])
 def test_every_command_has_help(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, *command, "--help") == 0
-    assert "Usage: argus" in capsys.readouterr().out
+    assert " ".join(["Usage: argus", *command]) in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["demo", "ledger", "send"])
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one not in (["doctor"], SHOW)])
 def test_a_missing_variable_is_one_line_of_advice(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, command) == 2
+    assert run(monkeypatch, *command) == 2
 
     error = capsys.readouterr().err
     assert error.startswith("argus: ARGUS_")
@@ -45,6 +57,38 @@ def test_a_wrong_setting_is_named(
 
     assert run(monkeypatch, "ledger") == 2
     assert "kafka_mechanism" in capsys.readouterr().err
+
+
+def test_what_is_not_configured_is_not_asked_and_not_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+
+    assert run(monkeypatch, "doctor") == 0
+    printed = capsys.readouterr().out
+    for variable in ("ARGUS_URL", "ARGUS_KAFKA", "ARGUS_REDIS_URL", "ARGUS_DATABASE_URL"):
+        assert f"{variable} is not set" in printed
+
+
+def test_a_key_that_is_none_is_refused_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "dlq", "show", "somewhere") == 2
+    assert "topic/partition/offset" in capsys.readouterr().err
+
+
+def test_a_time_that_is_none_is_refused_with_examples(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "dlq", "ls", "--since", "yesterday") == 2
+    assert "2026-01-31T12:00:00Z" in capsys.readouterr().err
+
+
+def test_a_reason_that_does_not_exist_is_refused_with_those_that_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "dlq", "ls", "--reason", "bad") == 2
+    assert "too_old" in capsys.readouterr().err
 
 
 def test_a_tenant_without_its_namespace_is_refused(

@@ -1,7 +1,7 @@
 import pytest
 from argus_cli.errors import MissingSettingError
 from argus_cli.settings import Settings
-from argus_runtime.settings import KafkaSecurity
+from argus_runtime.settings import DatabaseSettings, KafkaSecurity
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +40,45 @@ def test_the_environment_of_make_env_is_read(monkeypatch: pytest.MonkeyPatch) ->
     assert (kafka.bootstrap, kafka.username) == ("127.0.0.1:9094", "argus")
     assert kafka.security is KafkaSecurity.SASL_PLAINTEXT
     assert "secret" not in repr(settings)
+
+
+def test_the_environment_of_the_other_processes_is_read_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {
+        "ARGUS_KAFKA__BOOTSTRAP": "argus-kafka:9092",
+        "ARGUS_KAFKA__SECURITY": "sasl_plaintext",
+        "ARGUS_KAFKA__USERNAME": "argus",
+        "ARGUS_KAFKA__PASSWORD": "secret",
+        "ARGUS_DATABASE__HOST": "argus-postgres",
+        "ARGUS_DATABASE__USER": "argus_reader",
+        "ARGUS_DATABASE__PASSWORD": "secret",
+        "ARGUS_REDIS__URL": "redis://argus-valkey:6379/0",
+        "ARGUS_REDIS__PASSWORD": "secret",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    settings = Settings()
+
+    assert settings.require_kafka().bootstrap == "argus-kafka:9092"
+    assert settings.require_kafka().security is KafkaSecurity.SASL_PLAINTEXT
+    database = settings.require_database()
+    assert isinstance(database, DatabaseSettings)
+    assert (database.host, database.user) == ("argus-postgres", "argus_reader")
+    assert settings.require_redis().url == "redis://argus-valkey:6379/0"
+    assert "secret" not in repr(settings)
+
+
+def test_the_short_variables_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARGUS_KAFKA__BOOTSTRAP", "there:9092")
+    monkeypatch.setenv("ARGUS_KAFKA", "here:9092")
+    monkeypatch.setenv("ARGUS_DATABASE__HOST", "there")
+    monkeypatch.setenv("ARGUS_DATABASE__USER", "argus_reader")
+    monkeypatch.setenv("ARGUS_DATABASE__PASSWORD", "secret")
+    monkeypatch.setenv("ARGUS_DATABASE_URL", "postgresql://here/argus")
+
+    assert Settings().require_kafka().bootstrap == "here:9092"
+    assert Settings().require_database() == "postgresql://here/argus"
 
 
 def test_a_broker_without_a_user_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def unreached(subject: str, where: str, error: BaseException, running: str) -> F
         case ssl.SSLError() as failure:
             return wrong(
                 subject,
-                f"{where}: TLS fails: {failure.reason or failure}",
+                f"{where}: TLS fails: {told(failure)}",
                 "Does it speak TLS, and is its certificate signed by the authority in …CA_FILE?",
             )
         case _:
