@@ -15,6 +15,8 @@ class Proxy:
         self._open = True
         self._frozen = asyncio.Event()
         self._frozen.set()
+        self.refused = 0
+        """Connections that were broken at once."""
 
     @property
     def port(self) -> int:
@@ -52,6 +54,7 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._open:
+            self.refused += 1
             writer.transport.abort()
             return
         far_reader, far_writer = await asyncio.open_connection(*self._target)
