@@ -24,6 +24,8 @@ class Code(StrEnum):
     """PostgreSQL cannot hold it: NUL or a lone surrogate in a string."""
     REFUSED = "refused"
     """The database refused this one event, alone; the error text is the database's."""
+    INTERNAL = "internal"
+    """ARGUS failed on it, by a defect of its own; to be replayed once that is mended."""
 
 
 class Step(StrEnum):

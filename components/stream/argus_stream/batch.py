@@ -5,8 +5,9 @@ itself; at rest a batch waits `linger` seconds for company. Memory is bounded by
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from argus_stream.slices import Slice
 from argus_stream.sources import Lease
@@ -32,6 +33,7 @@ class Pending:
         self._limits = limits
         self._clock = clock
         self._slices: dict[Lease, Slice] = {}
+        self._taken: list[Slice] = []
         self._records = 0
         self._bytes = 0
         self._since = 0.0
@@ -47,6 +49,10 @@ class Pending:
         if self._bytes >= self._limits.bytes:
             return 0
         return max(0, self._limits.records - self._records)
+
+    def unsettled(self) -> Iterable[Slice]:
+        """The batch that was taken last, then the one that grows, in their leases' order."""
+        return chain(self._taken, self._slices.values())
 
     def slice_of(self, lease: Lease) -> Slice:
         """The growing slice of this lease; whoever adds to it calls `grown`."""
@@ -105,4 +111,5 @@ class Pending:
         if not self._closed:
             self._some.clear()
             self._enough.clear()
+        self._taken = taken
         return taken

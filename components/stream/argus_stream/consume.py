@@ -14,7 +14,7 @@ from argus_contract.window import Window
 
 from argus_stream.batch import Pending
 from argus_stream.decode import decode
-from argus_stream.errors import BrokerError, LogError
+from argus_stream.errors import BrokerError, LogError, UnreadableError
 from argus_stream.health import Watch
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Log
@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 LOOP: Final = "read"
 FETCH_RECORDS: Final = 1_000
 """Most records decoded in one go, so that the loop is held up for some milliseconds only."""
+TRIAL_RECORDS: Final = 100
+"""How many records a lease for trial reads."""
+UNREADABLE_SECONDS: Final = 30.0
+"""When to look again at a log that could not be parsed: its replicas may have been repaired."""
 _WAIT_SECONDS: Final = 0.1
 _GAP_SECONDS: Final = 1.0
 
@@ -91,6 +95,7 @@ class Reader:
             await asyncio.sleep(_WAIT_SECONDS)
         else:
             self._decode(fetched)
+            await asyncio.sleep(0)  # what was fetched before comes without a turn of the loop
             if time.monotonic() - self._looked > _GAP_SECONDS:
                 self._looked = time.monotonic()
                 await self._find_gaps()
@@ -100,10 +105,12 @@ class Reader:
         for source, lease in self._held.items():
             if lease is None or not lease.live:
                 continue
-            if source in error.sources:
-                self._partitions.pause(lease, str(error))
-            else:
+            if source not in error.sources:
                 self._log.seek(source, lease.next)
+            elif isinstance(error, UnreadableError):
+                self._partitions.stop(source, _unreadable(lease, error), UNREADABLE_SECONDS)
+            else:
+                self._partitions.pause(lease, str(error))
 
     def _decode(self, fetched: Mapping[Source, Sequence[Record]]) -> None:
         now = time.time_ns() // 1000
@@ -111,6 +118,9 @@ class Reader:
             lease = self._held.get(source)
             if lease is None or not lease.live:
                 continue
+            if lease.trial:
+                records = records[:TRIAL_RECORDS]
+                self._log.pause(source)
             piece = self._pending.slice_of(lease)
             window = Window.at(now, lease.route.pipeline.window)
             decode(records, piece, window, suspect=lease.suspect_until > time.monotonic())
@@ -125,7 +135,7 @@ class Reader:
         """
         ahead: dict[Lease, int] = {}
         for source, lease in self._held.items():
-            if lease is None or not lease.live:
+            if lease is None or not lease.live or lease.trial:
                 continue
             position = await self._log.position(source)
             if position <= lease.next:
@@ -137,3 +147,12 @@ class Reader:
             else:
                 ahead[lease] = position
         self._ahead = ahead
+
+
+def _unreadable(lease: Lease, error: UnreadableError) -> str:
+    return (
+        f"the log cannot be parsed from offset {lease.next} on ({error}). If a broker's disk is at "
+        "fault, repair the replica; if a stranger wrote there, delete the records up to the next "
+        "readable one (kafka-delete-records.sh), which counts them as lost. It is tried again "
+        f"every {UNREADABLE_SECONDS:.0f} s"
+    )

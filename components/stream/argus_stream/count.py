@@ -33,6 +33,7 @@ LOOP: Final = "count"
 _QUEUE_CHANGES: Final = 256
 """Slices of one partition kept for Redis; beyond it, the outbox keeps them."""
 _APPLY_CHANGES: Final = 64
+_PAGE_ENTRIES: Final = 512
 _CHECK_SECONDS: Final = 10.0
 _ATTEMPTS: Final = 3
 
@@ -99,7 +100,10 @@ class LiveCounting:
         self._work.set()
 
     def check_soon(self) -> None:
-        """Asks Redis for its fences at the next settling, however lately that was done."""
+        """Asks Redis for its fences at the next settling, however lately that was done.
+
+        A Redis that failed may be back with less than it held.
+        """
         self._check_at = 0.0
         self._work.set()
 
@@ -119,7 +123,7 @@ class LiveCounting:
                 extra = {"reason": str(error), "failures": failures}
                 logger.warning("live counters fall behind", extra=extra)
                 await asyncio.sleep(self._backoff.delay(failures))
-                self._work.set()
+                self.check_soon()
             self._show()
 
     async def settle(self) -> None:
@@ -202,14 +206,14 @@ class LiveCounting:
         fence = (await self._counters.fences([_fence(source, route)]))[0]
         if fence is None:
             return False
-        entries = deque(await self._outbox.outbox_after(source, fence))
-        while entries:
-            self._watch.step(LOOP)
-            some = [entries.popleft() for _ in range(min(len(entries), _APPLY_CHANGES))]
-            changes = [self._change(source, route, entry) for entry in some]
-            fence = (await self._counters.apply(changes))[-1]
-            if fence is None or fence < some[-1].end:
-                return False
+        while page := deque(await self._outbox.outbox_page(source, fence, _PAGE_ENTRIES)):
+            while page:
+                self._watch.step(LOOP)
+                some = [page.popleft() for _ in range(min(len(page), _APPLY_CHANGES))]
+                changes = [self._change(source, route, entry) for entry in some]
+                fence = (await self._counters.apply(changes))[-1]
+                if fence is None or fence < some[-1].end:
+                    return False
         return fence >= target
 
     async def _rebuild(self, route: Route) -> None:

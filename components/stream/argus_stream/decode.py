@@ -5,8 +5,10 @@ cannot know: the pipeline's time window, what the database can hold, and that a 
 to the topic. Nothing that is in a record may raise out of here: no input stops the stream.
 """
 
+import logging
+import re
 from binascii import unhexlify
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -16,14 +18,18 @@ from argus_contract.rejects import Code, Step
 from argus_contract.window import Window
 
 from argus_stream import copyrows
-from argus_stream.slices import Letter, Slice
+from argus_stream.slices import Letter, Replay, Slice
 from argus_stream.sources import Record
+
+logger = logging.getLogger(__name__)
 
 MAX_ERROR: Final = 1_000
 """Longest explanation that a letter carries, in characters."""
 
 _CODES: Final = {code.value.encode(): code for code in Code}
 _NO_PROPERTIES: Final = (bytes(ABSENT), b"null")
+_PLACE: Final = re.compile(rb"[0-9]{1,10}/[0-9]{1,19}")
+_ATTEMPT: Final = re.compile(rb"[1-9][0-9]{0,8}")
 _decode = envelope.decode
 _refusal = storable.refusal
 _row = copyrows.row
@@ -61,15 +67,51 @@ def decode(
             into.skip_to(offset + 1)
             continue
         try:
-            if headers.REJECT in fields:
-                raise _verdict_of_ingest(fields)
+            if len(fields) > 1:
+                _heed(fields, offset, into)
             row = _event(record, headers.BY_ID in fields, window, suspect)
         except Rejected as verdict:
             _reject(record, identity, verdict, into)
+        except Exception as error:  # a defect of ours stops no stream: it is a letter, and counted
+            logger.exception("a record could not be judged", extra=_names(into, offset))
+            _reject(record, identity, defect(error, Step.DECODE), into)
         else:
             rows.append(row)
             kept.append(record)
         into.end = offset + 1
+
+
+def _heed(fields: dict[str, bytes], offset: int, into: Slice) -> None:
+    """What headers beside the id say: raises Rejected for a reject of the edge's."""
+    replay = replay_of(fields, into.lease.source.topic)
+    if replay is not None:
+        into.replays[offset] = replay
+    if headers.REJECT in fields:
+        raise _verdict_of_ingest(fields)
+
+
+def replay_of(fields: Mapping[str, bytes], topic: str) -> Replay | None:
+    """What a record of this topic replays; None where it replays nothing.
+
+    A replay stays within its topic. What a stranger wrote into these headers makes no replay.
+    """
+    root = fields.get(headers.REPLAY_OF)
+    if root is None:
+        return None
+    prefix = topic.encode() + b"/"
+    attempt = fields.get(headers.ATTEMPT) or b""
+    if (
+        not root.startswith(prefix)
+        or _PLACE.fullmatch(root, len(prefix)) is None
+        or _ATTEMPT.fullmatch(attempt) is None
+    ):
+        return None
+    return Replay(root.decode(), int(attempt))
+
+
+def defect(error: Exception, step: Step) -> Rejected:
+    """The verdict on a record that ARGUS itself failed on."""
+    return Rejected(Code.INTERNAL, f"a defect of ARGUS: {error!r}", step)
 
 
 def rescreen(piece: Slice) -> bool:
@@ -107,9 +149,12 @@ def _letter(record: Record, identity: str, verdict: Rejected) -> Letter:
 
 
 def _reject(record: Record, identity: bytes, verdict: Rejected, into: Slice) -> None:
+    replay = into.replays.pop(record.offset, None)
     text = identity.decode("ascii", "replace")
     if ids.is_uuid(text):
-        into.letters.append(_letter(record, text, verdict))
+        letter = _letter(record, text, verdict)
+        letter.replay = replay
+        into.letters.append(letter)
     else:
         into.skip_to(record.offset + 1)
 
@@ -158,3 +203,8 @@ def _event(record: Record, by_id: bool, window: Window, suspect: bool) -> bytes:
 def _properties(raw: msgspec.Raw) -> bytes | None:
     text = bytes(raw)
     return None if text in _NO_PROPERTIES else text
+
+
+def _names(into: Slice, offset: int) -> dict[str, object]:
+    source = into.lease.source
+    return {"topic": source.topic, "partition": source.partition, "offset": offset}

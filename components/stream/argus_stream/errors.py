@@ -2,12 +2,14 @@
 
 StreamError
 ├── LogError            a partition cannot be read from where we are
+│   └── UnreadableError what its log holds there is no batch of records
 ├── BrokerError         no broker answered, or one answered with an error
 ├── LettersError        dead letters did not reach their topic
 ├── LiveError           Redis did not answer
 └── StoreError          the database did not take a batch
     ├── FencedError     another process stored this partition
     ├── RefusedError    the data of some row: SQLSTATE class 22 or 23
+    ├── DefectError     something of ours failed that should not have
     ├── TableError      one pipeline's tables, locks or rights: SQLSTATE of any other class
     └── UnavailableError   no database to speak to, or one that cannot work now
 
@@ -27,6 +29,10 @@ class LogError(StreamError):
     def __init__(self, sources: frozenset[Source], message: str) -> None:
         super().__init__(message)
         self.sources = sources
+
+
+class UnreadableError(LogError):
+    """What these logs hold next cannot be parsed: reading it again changes little."""
 
 
 class BrokerError(StreamError):
@@ -67,6 +73,10 @@ class TableError(StoreError):
     def __init__(self, sqlstate: str, message: str) -> None:
         super().__init__(f"{message} (SQLSTATE {sqlstate})")
         self.sqlstate = sqlstate
+
+
+class DefectError(StoreError):
+    """Something of ours failed on the batch; which record it was, taking it apart tells."""
 
 
 class UnavailableError(StoreError):

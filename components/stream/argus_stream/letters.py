@@ -2,13 +2,19 @@
 
 First the letter, acknowledged by all in-sync replicas, then the ledger: a crash between the two
 writes the letter again under the same key, which every reader takes for one. Never the other way.
+
+A pipeline whose letters take long is not waited for: its slices are dropped and read again once the
+letters are there, which are remembered until then. So a dead-letter topic that is missing or slow
+holds up nobody else's rows.
 """
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from argus_contract import headers, sizes
@@ -16,10 +22,12 @@ from argus_contract.headers import Header
 from argus_contract.times import from_micros, rfc3339
 
 from argus_stream import metrics
-from argus_stream.errors import LettersError, TableError
+from argus_stream.errors import LettersError, TableError, UnavailableError
 from argus_stream.ports import Ledger, Mail, Post
-from argus_stream.slices import Letter, Slice
+from argus_stream.slices import Letter, Replay, Slice
 from argus_stream.sources import Lease, Source
+
+logger = logging.getLogger(__name__)
 
 LARGEST: Final = sizes.MAX_EVENT + sizes.RECORD_OVERHEAD
 """Largest value that a letter carries whole, in bytes; ingest writes none larger."""
@@ -28,35 +36,93 @@ _CARRIED: Final = (headers.EVENT, headers.BY_ID, headers.RECEIVED, headers.TRUNC
 """Headers that a letter has from its source, as they were."""
 
 
+Identity = str | Replay
+"""By what a letter is known to be another's copy."""
+
+
 class Letters:
     """Sends the letters of slices that are about to be stored."""
 
-    def __init__(self, post: Post, ledger: Ledger) -> None:
+    def __init__(
+        self, post: Post, ledger: Ledger, patience: float, done: Callable[[str], None]
+    ) -> None:
+        """`patience` is how long, in seconds, one pipeline's letters may hold the others up.
+
+        `done` is called with the topic of letters that took longer once they are delivered.
+        """
         self._post = post
         self._ledger = ledger
+        self._patience = patience
+        self._done = done
+        self._late: dict[str, asyncio.Task[None]] = {}
+        self._delivered: dict[Source, set[int]] = {}
+        """Offsets of letters that are in Kafka though their slices were dropped."""
 
-    async def send(self, pieces: Sequence[Slice]) -> Mapping[str, LettersError | TableError]:
-        """Sends what was not sent yet; gives the topics of which the letters failed, and why.
+    async def send(self, pieces: Sequence[Slice]) -> Mapping[str, str]:
+        """Sends what was not sent yet; gives the topics whose letters are not there, and why.
 
         A letter whose id is known already is not sent, but counted as a repeat. Raises
         UnavailableError where the database cannot say which ids are known.
         """
         by_topic: dict[str, list[Slice]] = defaultdict(list)
         for piece in pieces:
-            if any(not letter.sent for letter in piece.letters):
+            if piece.letters and self._unsent(piece):
                 by_topic[piece.lease.source.topic].append(piece)
         if not by_topic:
             return {}
-        outcomes = await asyncio.gather(
-            *(self._send(topic, some) for topic, some in by_topic.items()), return_exceptions=True
-        )
-        failed = {}
-        for topic, outcome in zip(by_topic, outcomes, strict=True):
-            if isinstance(outcome, LettersError | TableError):
-                failed[topic] = outcome
-            elif outcome is not None:
-                raise outcome
+        late = dict.fromkeys(by_topic.keys() & self._late.keys(), "earlier ones are on their way")
+        sending = {
+            topic: asyncio.create_task(self._send(topic, some), name=f"letters of {topic}")
+            for topic, some in by_topic.items()
+            if topic not in late
+        }
+        return late | await self._await(sending)
+
+    def _unsent(self, piece: Slice) -> bool:
+        """Whether a letter is to be sent, once those are told that have been delivered."""
+        delivered = self._delivered.get(piece.lease.source)
+        if delivered is not None:
+            for letter in piece.letters:
+                letter.sent = letter.sent or letter.record.offset in delivered
+            delivered -= {offset for offset in delivered if offset < piece.start}
+        return any(not letter.sent for letter in piece.letters)
+
+    async def _await(self, sending: Mapping[str, "asyncio.Task[None]"]) -> dict[str, str]:
+        if not sending:
+            return {}
+        try:
+            await asyncio.wait(sending.values(), timeout=self._patience)
+        except asyncio.CancelledError:
+            await _cancel(sending.values())
+            raise
+        failed: dict[str, str] = {}
+        unavailable = None
+        for topic, task in sending.items():
+            if not task.done():
+                failed[topic] = f"not acknowledged within {self._patience} s"
+                self._late[topic] = task
+                task.add_done_callback(partial(self._arrived, topic))
+            elif isinstance(error := task.exception(), UnavailableError):
+                unavailable = error
+            elif error is not None:
+                failed[topic] = _reason_of(error)
+        if unavailable is not None:
+            raise unavailable
         return failed
+
+    def _arrived(self, topic: str, task: "asyncio.Task[None]") -> None:
+        self._late.pop(topic, None)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._done(topic)
+        else:
+            logger.warning("late letters failed", extra={"topic": topic, "reason": str(error)})
+
+    async def close(self) -> None:
+        """Gives up what is on its way."""
+        await _cancel(list(self._late.values()))
 
     async def _send(self, topic: str, pieces: Sequence[Slice]) -> None:
         await self._set_repeats_apart(topic, pieces)
@@ -68,26 +134,61 @@ class Letters:
         now = time.time_ns() // 1000
         target = pieces[0].lease.route.pipeline.dead_letter_topic
         await self._post.deliver(target, [mail(lease, letter, now) for lease, letter in unsent])
-        for _, letter in unsent:
+        for lease, letter in unsent:
             letter.sent = True
             metrics.LETTERS.labels(letter.code).inc()
+            if topic in self._late:
+                self._delivered.setdefault(lease.source, set()).add(letter.record.offset)
 
     async def _set_repeats_apart(self, topic: str, pieces: Sequence[Slice]) -> None:
-        fresh = [letter for piece in pieces for letter in piece.letters if not letter.sent]
-        known = await self._ledger.known_ids(
-            topic, [letter.id for letter in fresh], [_time(letter) for letter in fresh]
-        )
-        seen = {letter.id for piece in pieces for letter in piece.letters if letter.sent} | known
+        known = await self._known(topic, [x for piece in pieces for x in piece.letters])
+        seen = {_identity(x) for piece in pieces for x in piece.letters if x.sent} | known
         for piece in pieces:
             repeats = []
             for letter in piece.letters:
                 if letter.sent:
                     continue
-                if letter.id in seen:
+                if _identity(letter) in seen:
                     repeats.append(letter)
-                seen.add(letter.id)
+                seen.add(_identity(letter))
             if repeats:
                 piece.repeat(repeats)
+
+    async def _known(self, topic: str, letters: Sequence[Letter]) -> set[Identity]:
+        """Which of them need no further letter.
+
+        A replay has its first letter's id, so it is known by root and attempt instead.
+        """
+        fresh = [letter for letter in letters if not letter.sent]
+        plain = [letter for letter in fresh if letter.replay is None]
+        replays = [letter.replay for letter in fresh if letter.replay is not None]
+        known: set[Identity] = set()
+        if plain:
+            known |= await self._ledger.known_ids(
+                topic, [letter.id for letter in plain], [_time(letter) for letter in plain]
+            )
+        if replays:
+            settled = await self._ledger.settled_replays(replays)
+            known |= {replay for replay in replays if replay.root in settled}
+        return known
+
+
+async def _cancel(tasks: Collection["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _reason_of(error: BaseException) -> str:
+    if not isinstance(error, LettersError | TableError):
+        logger.error("letters could not be written", exc_info=error)
+        return f"a defect of ARGUS: {error!r}"
+    return str(error)
+
+
+def _identity(letter: Letter) -> Identity:
+    return letter.replay or letter.id
 
 
 def mail(lease: Lease, letter: Letter, now: int) -> Mail:
@@ -119,7 +220,8 @@ def _reason(letter: Letter) -> list[Header]:
         (headers.REASON, letter.code.encode()),
         (headers.STEP, letter.step.encode()),
         (headers.ERROR, letter.error.encode()),
-        (headers.ATTEMPT, b"1"),
+        (headers.ATTEMPT, str(letter.replay.attempt if letter.replay else 1).encode()),
+        *([(headers.ROOT, letter.replay.root.encode())] if letter.replay else []),
     ]
 
 

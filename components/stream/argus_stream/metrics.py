@@ -25,7 +25,7 @@ STORE_SECONDS: Final = Histogram(
 )
 STORE_FAILURES: Final = Counter(
     "argus_stream_store_failures",
-    "Storing calls that failed, by kind: fenced, refused, table or unavailable.",
+    "Storing calls that failed, by kind: fenced, refused, table, unavailable or defect.",
     ["kind"],
 )
 AGE_SECONDS: Final = Histogram(
@@ -34,7 +34,15 @@ AGE_SECONDS: Final = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
 )
 PARTITIONS: Final = Gauge(
-    "argus_stream_partitions", "Partitions of this process: open, waiting or stopped.", ["state"]
+    "argus_stream_partitions",
+    "Partitions of this process: open, waiting, guarded or stopped.",
+    ["state"],
+)
+GUARDED: Final = Gauge(
+    "argus_stream_guarded",
+    "1 while the guard has tripped for a pipeline: its table refuses most records, or ARGUS fails "
+    "on them, and nothing more is dead-lettered.",
+    ["topic"],
 )
 LAG: Final = Gauge(
     "argus_stream_lag_records",

@@ -1,20 +1,25 @@
-"""Kafka's commits and SQL's log ends: what people and ingest's back-pressure see of our progress.
+"""Kafka's commits and SQL's samples: what people and ingest's back-pressure see of our progress.
 
-A commit follows SQL's offset and is never ahead of it; nobody reads from it. A log end is a sample,
-taken once a second. Neither may ever delay storing.
+A commit follows SQL's offset and is never ahead of it; nobody reads from it. Once a second it is
+sampled where logs end and how old the oldest unread records are. None of it may delay storing.
 """
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Final
+
+from argus_contract.times import from_micros
 
 from argus_stream import metrics
 from argus_stream.errors import StreamError
 from argus_stream.health import Watch
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Ledger, Offsets
+from argus_stream.slices import Slice
 from argus_stream.sources import Source
 
 logger = logging.getLogger(__name__)
@@ -35,12 +40,15 @@ class Mirror:
         partitions: Partitions,
         watch: Watch,
         clock: Callable[[], float],
+        unsettled: Callable[[], Iterable[Slice]],
     ) -> None:
+        """`unsettled` gives what was read and may not be stored yet, each lease's in order."""
         self._offsets = offsets
         self._ledger = ledger
         self._partitions = partitions
         self._watch = watch
         self._clock = clock
+        self._unsettled = unsettled
         self._stored: dict[Source, int] = {}
         self._dirty: set[Source] = set()
         self._repeat = 0.0
@@ -98,7 +106,25 @@ class Mirror:
             self._partitions.absent(source, "the topic is not there")
         ends = {source: self._end(source, end, before) for source, end in found.ends.items()}
         self._show_lag(ends)
-        await self._ledger.sample_log_ends(ends)
+        self._notice_ends(ends)
+        await self._ledger.sample(ends, self._oldest())
+
+    def _notice_ends(self, ends: Mapping[Source, int]) -> None:
+        """Where all is stored that the log holds, nothing can be wrong any more."""
+        for source, end in ends.items():
+            if self._stored.get(source) == end:
+                self._partitions.recovered(source)
+
+    def _oldest(self) -> dict[Source, datetime]:
+        """When the oldest record of each partition was produced that was read and is not stored."""
+        found: dict[Source, datetime] = {}
+        for piece in self._unsettled():
+            source = piece.lease.source
+            if source not in found and piece.lease.live and piece.end > self._stored.get(source, 0):
+                produced = _produced(piece)
+                if produced is not None:
+                    found[source] = produced
+        return found
 
     def _end(self, source: Source, end: int, before: Mapping[Source, int]) -> int:
         """The log's end as of now: what was stored since brokers were asked is in the log, too.
@@ -118,3 +144,11 @@ class Mirror:
         for topic, lag in lags.items():
             metrics.LAG.labels(topic).set(lag)
         self._topics = set(lags)
+
+
+def _produced(piece: Slice) -> datetime | None:
+    """A stranger may have written any number for a time: it is none, or at most now."""
+    oldest = piece.oldest
+    if oldest is None or oldest <= 0:
+        return None
+    return from_micros(min(oldest * 1000, time.time_ns() // 1000))

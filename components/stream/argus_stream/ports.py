@@ -11,8 +11,8 @@ from uuid import UUID
 
 from argus_contract.headers import Header
 
-from argus_stream.slices import Slice
-from argus_stream.sources import Record, Source
+from argus_stream.slices import Replay, Slice
+from argus_stream.sources import Record, Source, Standing
 
 
 class Bounds(NamedTuple):
@@ -44,8 +44,9 @@ class Log(Protocol):
     async def fetch(self, limit: int, timeout: float) -> Mapping[Source, Sequence[Record]]:
         """At most `limit` records, waiting up to `timeout` seconds for one.
 
-        Raises LogError where partitions cannot be read at their positions; what was fetched of
-        others may then be lost, and they have to be sought again.
+        Topics with records at hand share the limit: no backlog makes another topic wait. Raises
+        LogError where partitions cannot be read at their positions; what was fetched of others may
+        then be lost, and they have to be sought again.
         """
 
     async def position(self, source: Source) -> int:
@@ -110,6 +111,9 @@ class Store(Protocol):
     async def store(self, slices: Sequence[Slice]) -> Sequence[Outcome]:
         """Stores all slices or none."""
 
+    async def rehearse(self, piece: Slice) -> None:
+        """Does all that storing this slice would do, and undoes it."""
+
 
 class Ledger(Protocol):
     """Small questions to the database, none of them on a record's way. Raises StoreError."""
@@ -122,8 +126,14 @@ class Ledger(Protocol):
     ) -> frozenset[str]:
         """Those of these ids (lower case) that are stored or dead-lettered already."""
 
-    async def sample_log_ends(self, ends: Mapping[Source, int]) -> None:
-        """Notes where logs end, for the ledger's view."""
+    async def settled_replays(self, replays: Sequence[Replay]) -> frozenset[str]:
+        """Roots of those whose attempt, or a later one, is settled already."""
+
+    async def sample(self, ends: Mapping[Source, int], oldest: Mapping[Source, datetime]) -> None:
+        """Notes where logs end, and when their oldest unread record was produced, if known."""
+
+    async def report(self, standings: Mapping[Source, Standing]) -> None:
+        """Notes what partitions do, and why."""
 
     async def heartbeat(self, member: UUID, ttl: float) -> frozenset[UUID]:
         """Says that we live, and gives all members that lived in the last `ttl` seconds."""
@@ -135,8 +145,8 @@ class Ledger(Protocol):
 class Outbox(Protocol):
     """Deltas that the storing function wrote. Raises StoreError."""
 
-    async def outbox_after(self, source: Source, offset: int) -> Sequence[OutboxEntry]:
-        """Entries from this offset on, in order; some minutes of them are kept."""
+    async def outbox_page(self, source: Source, offset: int, most: int) -> Sequence[OutboxEntry]:
+        """The first entries from this offset on, in order; an hour of them is kept."""
 
     async def live_window(self, topic: str) -> Sequence[WindowPart]:
         """The whole live window of a pipeline, of one snapshot."""

@@ -27,6 +27,7 @@ from argus_stream.batch import Limits, Pending
 from argus_stream.consume import Reader
 from argus_stream.count import LiveCounting
 from argus_stream.errors import BrokerError, StreamError
+from argus_stream.guard import Guards, Rule
 from argus_stream.health import Watch
 from argus_stream.letters import Letters
 from argus_stream.membership import Membership
@@ -34,10 +35,12 @@ from argus_stream.mirror import Mirror
 from argus_stream.opening import Opener
 from argus_stream.partitions import Partitions
 from argus_stream.ports import OutboxEntry, Outcome
+from argus_stream.report import Reporter
 from argus_stream.settings import StreamSettings
 from argus_stream.slices import Slice
 from argus_stream.sources import Lease, Route, Source
 from argus_stream.store import Writer
+from argus_stream.trial import Trials
 
 logger = logging.getLogger(__name__)
 
@@ -86,14 +89,29 @@ class Service:
             backoff,
             self._watch,
         )
-        self._mirror = Mirror(self._offsets, self._ledger, self._partitions, self._watch, clock)
+        self._mirror = Mirror(
+            self._offsets,
+            self._ledger,
+            self._partitions,
+            self._watch,
+            clock,
+            self._pending.unsettled,
+        )
+        self._reporter = Reporter(self._ledger, self._partitions, self._watch, clock)
         self._opener = Opener(
             self._partitions, self._offsets, self._ledger, self._watch, self._opened
         )
+        self._letters = Letters(
+            self._post, self._ledger, settings.letter_patience, self._partitions.hasten
+        )
+        guard = settings.guard
+        guards = Guards(Rule(guard.window, guard.ratio, guard.least, guard.run))
         self._writer = Writer(
             self._pending,
             self._store,
-            Letters(self._post, self._ledger),
+            self._letters,
+            guards,
+            Trials(self._store, guards, self._partitions, ratio=guard.ratio, interval=guard.probe),
             self._partitions,
             backoff,
             self._watch,
@@ -127,7 +145,7 @@ class Service:
 
     @property
     def states(self) -> Mapping[str, int]:
-        """How many of this process's partitions are open, waiting, stopped."""
+        """How many of this process's partitions are open, waiting, guarded, stopped."""
         return self._partitions.count()
 
     def ready(self) -> str | None:
@@ -155,6 +173,7 @@ class Service:
         await self._ledger.open()
         stack.push_async_callback(self._ledger.close)
         stack.callback(self._store.discard)
+        stack.push_async_callback(self._letters.close)
         clients: tuple[_Client, ...] = (self._log, self._offsets, self._post)
         for client in clients:
             stack.push_async_callback(client.stop)
@@ -174,6 +193,7 @@ class Service:
                     "reader": self._reader.run(),
                     "writer": self._writer.run(),
                     "mirror": self._mirror.run(),
+                    "reporter": self._reporter.run(),
                     "counting": self._counting.run(),
                 }.items()
             }
@@ -193,7 +213,11 @@ class Service:
         self._pending.close()
         await asyncio.wait({loops["writer"]}, timeout=self._settings.grace)
         await lifecycle.end(
-            loops["writer"], loops["membership"], loops["mirror"], loops["counting"]
+            loops["writer"],
+            loops["membership"],
+            loops["mirror"],
+            loops["reporter"],
+            loops["counting"],
         )
         await self._within("the last commit", _OFFSETS_TIMEOUT, self._mirror.show())
         await self._within("leaving", _OFFSETS_TIMEOUT, self._membership.leave())

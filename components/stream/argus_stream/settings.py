@@ -1,5 +1,7 @@
 """Everything that can be set about the stream; validated whole before anything starts."""
 
+from typing import Self
+
 from argus_runtime.settings import (
     DatabaseSettings,
     KafkaSettings,
@@ -7,7 +9,7 @@ from argus_runtime.settings import (
     RedisSettings,
     Section,
 )
-from pydantic import Field
+from pydantic import Field, model_validator
 
 
 class MembershipSettings(Section):
@@ -48,6 +50,31 @@ class StoreSettings(Section):
     counters."""
 
 
+class GuardSettings(Section):
+    """When a pipeline's records stop being dead-lettered, because its table refuses too many.
+
+    Counted are the records that reached the database: refused are those it would not take alone
+    (SQLSTATE class 22 or 23) and those on which ARGUS itself failed.
+    """
+
+    window: int = Field(default=1_000, ge=1)
+    """How many of a pipeline's last records are looked at."""
+    ratio: float = Field(default=0.5, gt=0, le=1)
+    """Share of refused ones among them from which on the guard trips."""
+    least: int = Field(default=100, ge=1)
+    """How many refused ones there must be for the share to count; no more than `window`."""
+    run: int = Field(default=100, ge=1)
+    """How many refused ones in a row trip the guard by themselves."""
+    probe: float = Field(default=30.0, gt=0)
+    """Seconds between two tries, undone afterwards, of a guarded pipeline's next records."""
+
+    @model_validator(mode="after")
+    def _least_fits(self) -> Self:
+        if self.least > self.window:
+            raise ValueError("least may not exceed window, or the share would never count")
+        return self
+
+
 class StreamSettings(ProcessSettings):
     """The stream's settings, from `ARGUS_…` variables."""
 
@@ -63,8 +90,13 @@ class StreamSettings(ProcessSettings):
     """Batches."""
     store: StoreSettings = StoreSettings()
     """Storing."""
+    guard: GuardSettings = GuardSettings()
+    """When a pipeline stops writing dead letters."""
     letter_timeout: float = Field(default=5.0, gt=0)
     """Seconds that Kafka may take to acknowledge dead letters; then their pipeline pauses."""
+    letter_patience: float = Field(default=0.2, gt=0)
+    """Seconds that a pipeline's dead letters may hold up the rows of others; after that it is read
+    again once they are acknowledged."""
     stuck_after: float = Field(default=180.0, gt=0)
     """Seconds after which a loop that does not move makes /healthz fail."""
     grace: float = Field(default=20.0, gt=0)

@@ -13,6 +13,15 @@ from argus_contract.rejects import Code, Step
 from argus_stream.sources import Lease, Record
 
 
+class Replay(NamedTuple):
+    """That a record is a dead letter which is tried again."""
+
+    root: str
+    """The key of the first letter of the same event."""
+    attempt: int
+    """2 for the first replay."""
+
+
 class Gap(NamedTuple):
     """Offsets [start, end) with no event of ours: foreign records, markers, compacted ones."""
 
@@ -33,6 +42,7 @@ class Letter:
     event: str | None = None
     time: int | None = None
     """The event's own time in microseconds, where only id and time together tell a duplicate."""
+    replay: Replay | None = None
     sent: bool = False
     """Whether the dead-letter topic has acknowledged it."""
 
@@ -51,6 +61,14 @@ class Slice:
     repeats: list[int] = field(default_factory=list)
     """Offsets of letters whose id is already dead-lettered or stored."""
     gaps: list[Gap] = field(default_factory=list)
+    replays: dict[int, Replay] = field(default_factory=dict)
+    """Those of `rows` that are dead letters tried again, by offset; a letter has its own."""
+
+    @property
+    def oldest(self) -> int | None:
+        """When its first event or letter was produced, in milliseconds; None where it has none."""
+        firsts = [*self.records[:1], *(letter.record for letter in self.letters[:1])]
+        return min((first.timestamp for first in firsts), default=None)
 
     @property
     def skipped(self) -> int:
@@ -83,6 +101,7 @@ class Slice:
                 self.letters[:letter],
                 self.repeats[:repeat],
                 self.gaps[:gap],
+                {offset: replay for offset, replay in self.replays.items() if offset < at},
             ),
             Slice(
                 self.lease,
@@ -93,11 +112,13 @@ class Slice:
                 self.letters[letter:],
                 self.repeats[repeat:],
                 self.gaps[gap:],
+                {offset: replay for offset, replay in self.replays.items() if offset >= at},
             ),
         )
 
     def withdraw(self, index: int, letter: Letter) -> None:
-        """Makes row `index` a letter."""
+        """Makes row `index` a letter; if it is a replay, so is the letter."""
+        letter.replay = self.replays.pop(letter.record.offset, None)
         del self.rows[index]
         del self.records[index]
         place = bisect_left(

@@ -1,6 +1,7 @@
 """Where records come from and where they belong: the small types that every step shares."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from argus_contract.headers import Header
@@ -42,6 +43,25 @@ class Route:
     pipeline: Pipeline
 
 
+class State(StrEnum):
+    """What a partition does, as `argus.partition_states` knows it."""
+
+    OPEN = "open"
+    PAUSED = "paused"
+    """Tried again by itself, after a while."""
+    GUARDED = "guarded"
+    """The guard has tripped: nothing is stored or dead-lettered until most records pass again."""
+    STOPPED = "stopped"
+    """Its log cannot be read on; somebody has to act."""
+
+
+class Standing(NamedTuple):
+    """What a partition does, and why, in words; there is no reason for being open."""
+
+    state: State
+    reason: str | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Lease:
     """The right to read a partition from an offset of SQL's on, until somebody closes it.
@@ -54,6 +74,9 @@ class Lease:
     route: Route
     next: int
     """Offset of the first record that was not yet decoded."""
+    trial: bool = False
+    """Whether what is read is only tried, because the guard has tripped, and neither stored nor
+    dead-lettered."""
     live: bool = True
     suspect_until: float = 0.0
     """Until then (monotonic seconds) each record is screened closely: the database refused one."""

@@ -2,8 +2,9 @@
 
 All healthy pipelines share one call. What fails is taken apart until it is known whose fault it is:
 a pipeline that fails alone is paused alone, a record that is refused alone becomes a dead letter,
-a fenced partition is opened again. Everything else is waited for. No failure is skipped over, and
-slices of one partition are only ever stored in offset order.
+unless the guard finds that it is not the record's fault, a fenced partition is opened again.
+Everything else is waited for. No failure is skipped over, and slices of one partition are only ever
+stored in offset order.
 """
 
 import asyncio
@@ -18,23 +19,27 @@ from argus_contract.rejects import Code, Step
 from argus_stream import metrics
 from argus_stream.backoff import Backoff
 from argus_stream.batch import Pending
-from argus_stream.decode import Rejected, letter_of, rescreen
+from argus_stream.decode import Rejected, defect, letter_of, rescreen
 from argus_stream.errors import (
+    DefectError,
     FencedError,
     RefusedError,
     StoreError,
     TableError,
     UnavailableError,
 )
+from argus_stream.guard import Guards, counts
 from argus_stream.health import Watch
 from argus_stream.letters import Letters
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Outcome, Store
-from argus_stream.slices import Slice
+from argus_stream.slices import Letter, Slice
+from argus_stream.trial import Trials
 
 logger = logging.getLogger(__name__)
 
 Settled = Callable[[Slice, Outcome], None]
+Failure = RefusedError | DefectError | TableError
 
 LOOP: Final = "store"
 BISECTION_SECONDS: Final = 2.0
@@ -52,6 +57,8 @@ class Writer:
         pending: Pending,
         store: Store,
         letters: Letters,
+        guards: Guards,
+        trials: Trials,
         partitions: Partitions,
         backoff: Backoff,
         watch: Watch,
@@ -61,6 +68,8 @@ class Writer:
         self._pending = pending
         self._store = store
         self._letters = letters
+        self._guards = guards
+        self._trials = trials
         self._partitions = partitions
         self._backoff = backoff
         self._watch = watch
@@ -76,7 +85,14 @@ class Writer:
             await self.settle(batch)
 
     async def settle(self, batch: Sequence[Slice]) -> None:
-        """Returns when each slice is stored, or its lease closed."""
+        """Returns when each slice is stored or tried, or its lease closed."""
+        trials = [piece for piece in batch if piece.lease.trial]
+        await self._settle([piece for piece in batch if not piece.lease.trial])
+        for piece in trials:
+            self._watch.step(LOOP)
+            await self._trials.judge(piece)
+
+    async def _settle(self, batch: Sequence[Slice]) -> None:
         error = await self._attempt(batch)
         if error is None:
             return
@@ -88,13 +104,13 @@ class Writer:
         for group, failure in failing:
             await self._isolate(group, failure)
 
-    async def _attempt(self, group: Sequence[Slice]) -> RefusedError | TableError | None:
+    async def _attempt(self, group: Sequence[Slice]) -> Failure | None:
         """Stores those of the group whose leases live; gives what is wrong with their data."""
         failures = 0
         while live := [piece for piece in group if piece.lease.live]:
             self._watch.step(LOOP)
             try:
-                if await self._mail(live):
+                if self._guarded(live) or await self._mail(live):
                     continue
                 self._watch.step(LOOP)
                 await self._store_once(live)
@@ -107,7 +123,28 @@ class Writer:
             except (RefusedError, TableError) as error:
                 _count_failure(error)
                 return error
+            except Exception as error:
+                logger.exception("a batch failed by a defect")
+                defective = DefectError(repr(error))
+                _count_failure(defective)
+                return defective
         return None
+
+    def _guarded(self, live: Sequence[Slice]) -> bool:
+        """Whether letters that are to be sent trip a guard, which then closes their leases."""
+        faults: dict[str, list[Letter]] = defaultdict(list)
+        for piece in live:
+            for letter in piece.letters:
+                if counts(letter) and not letter.sent:
+                    faults[piece.lease.source.topic].append(letter)
+        return any(self._trips(topic, letters) for topic, letters in faults.items())
+
+    def _trips(self, topic: str, faults: Sequence[Letter]) -> bool:
+        reason = self._guards.trips(topic, len(faults))
+        if reason is None:
+            return False
+        self._trials.begin(topic, f"{reason}, the last one because of: {faults[-1].error}")
+        return True
 
     async def _mail(self, live: Sequence[Slice]) -> bool:
         """Sends letters; whether some failed, so that their pipelines are paused."""
@@ -124,7 +161,8 @@ class Writer:
         metrics.STORE_SECONDS.observe(time.perf_counter() - began)
         metrics.BATCH_RECORDS.observe(sum(piece.end - piece.start for piece in live))
         for piece, outcome in zip(live, outcomes, strict=True):
-            self._partitions.works(piece.lease.source.topic)
+            self._partitions.works(piece.lease.source)
+            self._guards.settled(piece)
             self._settled(piece, outcome)
 
     def _fenced(self, live: Sequence[Slice], error: FencedError) -> None:
@@ -140,9 +178,9 @@ class Writer:
         logger.warning("the database is unavailable; the batch waits", extra=extra)
         await asyncio.sleep(delay)
 
-    async def _isolate(self, group: Sequence[Slice], error: RefusedError | TableError) -> None:
+    async def _isolate(self, group: Sequence[Slice], error: Failure) -> None:
         """Deals with slices of one pipeline that cannot be stored as they are."""
-        if isinstance(error, RefusedError):
+        if not isinstance(error, TableError):
             await self._bisect(group)
             return
         for piece in group:
@@ -166,7 +204,7 @@ class Writer:
             elif error is not None:
                 work.extend(reversed(self._take_apart(piece, error)))
 
-    def _take_apart(self, piece: Slice, error: RefusedError) -> Sequence[Slice]:
+    def _take_apart(self, piece: Slice, error: RefusedError | DefectError) -> Sequence[Slice]:
         """Halves of a refused slice; a lone row becomes a letter instead."""
         halves = piece.split()
         if halves is not None:
@@ -174,7 +212,10 @@ class Writer:
         if not piece.rows:
             self._partitions.pause(piece.lease, f"refused without a row: {error}")
             return ()
-        verdict = Rejected(Code.REFUSED, str(error), Step.STORE)
+        if isinstance(error, RefusedError):
+            verdict = Rejected(Code.REFUSED, str(error), Step.STORE)
+        else:
+            verdict = defect(error, Step.STORE)
         piece.withdraw(0, letter_of(piece.records[0], verdict))
         return (piece,)
 

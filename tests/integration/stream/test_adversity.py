@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 from argus_contract.registry import Pipeline
 from argus_runtime.settings import DatabaseSettings
-from argus_stream.settings import StreamSettings
+from argus_stream.settings import GuardSettings, StreamSettings
 from pydantic import SecretStr
 
 from tests.integration.stream.proxy import Proxy
@@ -216,7 +216,8 @@ async def test_a_flood_of_poison_does_not_hold_up_another_pipeline(world: World,
     properties = '{"a":1e999999}' if kind == "number" else "{}"
     flood = 3_000 if kind == "number" else 150
     await world.produce(poisoned, [event("poison", properties=properties) for _ in range(flood)])
-    async with world.stream():
+    unguarded = GuardSettings(window=flood + 1, least=flood + 1, run=flood + 1)
+    async with world.stream(world.settings(guard=unguarded)):
         for number in range(1, 16):
             await world.produce(healthy, [event()])
             await world.settled(healthy, number, within=5)

@@ -24,8 +24,8 @@ from argus_stream.ports import (
     Outcome,
     WindowPart,
 )
-from argus_stream.slices import Slice
-from argus_stream.sources import Record, Source
+from argus_stream.slices import Replay, Slice
+from argus_stream.sources import Record, Source, Standing
 
 
 class FakeStore:
@@ -42,6 +42,7 @@ class FakeStore:
         self.failures: list[Exception] = []
         """Raised by the next calls, one each."""
         self.calls: list[list[Source]] = []
+        self.rehearsals = 0
 
     async def store(self, slices: Sequence[Slice]) -> Sequence[Outcome]:
         self.calls.append([piece.lease.source for piece in slices])
@@ -58,6 +59,16 @@ class FakeStore:
             if any((source, found.offset) in self.poison for found in piece.records):
                 raise RefusedError("22003", "out of range")
         return [self._settle(piece) for piece in slices]
+
+    async def rehearse(self, piece: Slice) -> None:
+        self.rehearsals += 1
+        source = piece.lease.source
+        if self.next.get(source, 0) != piece.start:
+            raise FencedError(source, f"stands at {self.next.get(source, 0)}")
+        if source.topic in self.broken:
+            raise TableError("42P01", "no such table")
+        if any((source, found.offset) in self.poison for found in piece.records):
+            raise RefusedError("22003", "out of range")
 
     def _settle(self, piece: Slice) -> Outcome:
         source = piece.lease.source
@@ -80,6 +91,10 @@ class FakeLedger:
 
     def __init__(self) -> None:
         self.known: set[str] = set()
+        self.settled: dict[str, int] = {}
+        """Attempts of replays that are settled, by root."""
+        self.oldest: dict[Source, datetime] = {}
+        self.reports: list[dict[Source, Standing]] = []
         self.offsets: dict[Source, int] = {}
         self.members: frozenset[UUID] = frozenset()
         self.failure: TableError | UnavailableError | None = None
@@ -104,9 +119,20 @@ class FakeLedger:
         self.asked.append((topic, ids, times))
         return frozenset(self.known & set(ids))
 
-    async def sample_log_ends(self, ends: Mapping[Source, int]) -> None:
+    async def settled_replays(self, replays: Sequence[Replay]) -> frozenset[str]:
+        self._may_fail()
+        return frozenset(
+            each.root for each in replays if self.settled.get(each.root, 0) >= each.attempt
+        )
+
+    async def sample(self, ends: Mapping[Source, int], oldest: Mapping[Source, datetime]) -> None:
         self._may_fail()
         self.sampled.update(ends)
+        self.oldest = dict(oldest)
+
+    async def report(self, standings: Mapping[Source, Standing]) -> None:
+        self._may_fail()
+        self.reports.append(dict(standings))
 
     async def heartbeat(self, member: UUID, ttl: float) -> frozenset[UUID]:
         self._may_fail()
@@ -124,8 +150,12 @@ class FakePost:
     def __init__(self) -> None:
         self.delivered: dict[str, list[Mail]] = {}
         self.broken: set[str] = set()
+        self.slow: dict[str, asyncio.Event] = {}
+        """Topics that acknowledge nothing before their event is set."""
 
     async def deliver(self, topic: str, mail: Sequence[Mail]) -> None:
+        if topic in self.slow:
+            await self.slow[topic].wait()
         if topic in self.broken:
             raise LettersError(f"{topic}: not acknowledged")
         self.delivered.setdefault(topic, []).extend(mail)
@@ -241,6 +271,8 @@ class FakeOutbox:
     def __init__(self, encode: Callable[[Mapping[int, Mapping[str, int]]], str]) -> None:
         self._encode = encode
         self.entries: dict[Source, list[OutboxEntry]] = {}
+        self.page = 2
+        """Most entries handed out at once, however many are asked for."""
         self.pruned: dict[Source, int] = {}
         """Entries before this offset are no longer handed out."""
         self.totals: dict[Source, dict[int, Counter[str]]] = {}
@@ -260,9 +292,10 @@ class FakeOutbox:
             total.setdefault(second, Counter()).update(events)
         return entry
 
-    async def outbox_after(self, source: Source, offset: int) -> Sequence[OutboxEntry]:
+    async def outbox_page(self, source: Source, offset: int, most: int) -> Sequence[OutboxEntry]:
         first = max(offset, self.pruned.get(source, 0))
-        return [entry for entry in self.entries.get(source, []) if entry.start >= first]
+        entries = [entry for entry in self.entries.get(source, []) if entry.start >= first]
+        return entries[: min(most, self.page)]
 
     async def live_window(self, topic: str) -> Sequence[WindowPart]:
         parts = [

@@ -66,7 +66,7 @@ async def test_ids_are_asked_for_with_the_time_by_which_they_would_be_known() ->
     timed, untimed, beyond = letter(0), letter(1), letter(2)
     timed.time, beyond.time = NOW, 2**62
     piece = Slice(lease(), 0, 3, letters=[timed, untimed, beyond])
-    await Letters(FakePost(), ledger).send([piece])
+    await Letters(FakePost(), ledger, 1, print).send([piece])
     ((topic, ids, times),) = ledger.asked
     assert topic == "argus.ns.web.0badcafe"
     assert list(ids) == [identity(0), identity(1), identity(2)]
@@ -75,5 +75,5 @@ async def test_ids_are_asked_for_with_the_time_by_which_they_would_be_known() ->
 
 async def test_without_letters_nobody_is_asked() -> None:
     ledger = FakeLedger()
-    await Letters(FakePost(), ledger).send([Slice(lease(), 0, 0)])
+    await Letters(FakePost(), ledger, 1, print).send([Slice(lease(), 0, 0)])
     assert ledger.asked == []

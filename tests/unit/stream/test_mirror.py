@@ -11,6 +11,7 @@ from argus_stream.health import Watch
 from argus_stream.mirror import REPEAT_SECONDS, Mirror
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Bounds, LogEnds
+from argus_stream.slices import Slice
 from argus_stream.sources import Source
 
 from tests.unit.stream.fakes import FakeLedger, FakeOffsets
@@ -25,8 +26,14 @@ class Bench:
         self.offsets = FakeOffsets()
         self.ledger = FakeLedger()
         self.partitions = Partitions(Backoff(1, 1), lambda: self.now)
+        self.unsettled: list[Slice] = []
         self.mirror = Mirror(
-            self.offsets, self.ledger, self.partitions, Watch(60, lambda: 0.0), lambda: self.now
+            self.offsets,
+            self.ledger,
+            self.partitions,
+            Watch(60, lambda: 0.0),
+            lambda: self.now,
+            lambda: self.unsettled,
         )
         self.partitions.own({A: route("a"), B: route("b")})
         for source in (A, B):

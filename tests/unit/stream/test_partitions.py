@@ -89,7 +89,7 @@ def test_a_stopped_partition_stays_stopped_until_it_changes_hands() -> None:
     bench.now += 10_000
     assert not lease.live
     assert A not in bench.partitions.due()
-    assert bench.partitions.count() == {"open": 0, "waiting": 1, "stopped": 1}
+    assert bench.partitions.count() == {"open": 0, "waiting": 1, "guarded": 0, "stopped": 1}
     bench.partitions.own({B: route("b")})
     bench.partitions.own({A: route("a"), B: route("b")})
     assert A in bench.partitions.due()

@@ -8,12 +8,14 @@ from argus_contract.rejects import Code
 from argus_stream.backoff import Backoff
 from argus_stream.batch import Limits, Pending
 from argus_stream.errors import RefusedError, TableError, UnavailableError
+from argus_stream.guard import Guards, Rule
 from argus_stream.health import Watch
 from argus_stream.letters import Letters
 from argus_stream.partitions import Partitions
 from argus_stream.slices import Slice
 from argus_stream.sources import Lease, Source
 from argus_stream.store import Writer
+from argus_stream.trial import Trials
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,20 +26,26 @@ from tests.unit.stream.samples import identity, lease, letter, record, route
 A, B, C = (f"argus.ns.{name}.0badcafe" for name in "abc")
 
 
+NEVER = Rule(window=10_000, ratio=1.0, least=10_000, run=10_000)
+
+
 class Bench:
     """A writer among fakes; the clock stands still."""
 
-    def __init__(self, delay: float = 0.0001) -> None:
+    def __init__(self, delay: float = 0.0001, rule: Rule = NEVER) -> None:
         self.store = FakeStore()
         self.ledger = FakeLedger()
         self.post = FakePost()
         self.partitions = Partitions(Backoff(1, 8, jitter=lambda: 1.0), lambda: 0.0)
         self.pending = Pending(Limits(100, 10_000, 0.0, 100), lambda: 0.0)
+        self.guards = Guards(rule)
         self.settled: list[tuple[Source, int, int]] = []
         self.writer = Writer(
             self.pending,
             self.store,
-            Letters(self.post, self.ledger),
+            Letters(self.post, self.ledger, 0.05, self.partitions.hasten),
+            self.guards,
+            Trials(self.store, self.guards, self.partitions, ratio=0.5, interval=30),
             self.partitions,
             Backoff(delay, delay),
             Watch(60, lambda: 0.0),

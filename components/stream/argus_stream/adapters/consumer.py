@@ -5,6 +5,7 @@ still. Reads uncommitted, because a stranger's open transaction must not stop a 
 of ours is never in one.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -19,7 +20,7 @@ from aiokafka.errors import (
 )
 from argus_contract import sizes
 
-from argus_stream.errors import BrokerError, LogError
+from argus_stream.errors import BrokerError, LogError, StreamError, UnreadableError
 from argus_stream.sources import Record, Source
 
 MAX_WAIT_MS: Final = 100
@@ -33,6 +34,7 @@ class KafkaLog:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         """`options` are those of `argus_runtime.kafka.options`."""
+        self._failure: StreamError | None = None
         self._consumer = AIOKafkaConsumer(
             **options,
             group_id=None,
@@ -76,18 +78,54 @@ class KafkaLog:
         self._consumer.pause(TopicPartition(*source))
 
     async def fetch(self, limit: int, timeout: float) -> Mapping[Source, Sequence[Record]]:
-        """Only if something is assigned; else aiokafka waits without end."""
+        """Only if something is assigned; else aiokafka waits without end.
+
+        aiokafka hands out all that it fetched of one partition before it goes on to the next. So
+        each topic of which something was fetched is asked for its share; what one leaves, the next
+        ones may have. An error that comes after records is kept for the next call.
+        """
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        ready = self._ready()
+        if not ready:
+            return await self._fetch(limit, timeout)
+        fetched: dict[Source, Sequence[Record]] = {}
+        for left, partitions in zip(range(len(ready), 0, -1), ready.values(), strict=True):
+            try:
+                some = await self._fetch(-(-limit // left), 0, *partitions)
+            except StreamError as error:
+                if not fetched:
+                    raise
+                self._failure = error
+                break
+            fetched |= some
+            limit -= sum(map(len, some.values()))
+            if limit <= 0:
+                break
+        return fetched
+
+    def _ready(self) -> dict[str, list[TopicPartition]]:
+        """Partitions of which something was fetched, by topic."""
+        ready: dict[str, list[TopicPartition]] = defaultdict(list)
+        for partition in self._consumer._fetcher._records:
+            ready[partition.topic].append(partition)
+        return ready
+
+    async def _fetch(
+        self, limit: int, timeout: float, *partitions: TopicPartition
+    ) -> dict[Source, Sequence[Record]]:
         try:
             fetched = await self._consumer.getmany(
-                timeout_ms=int(timeout * 1000), max_records=limit
+                *partitions, timeout_ms=int(timeout * 1000), max_records=limit
             )
         except (OffsetOutOfRangeError, RecordTooLargeError, TopicAuthorizationFailedError) as error:
             raise LogError(self._concerned(error), repr(error)) from error
         except (CorruptRecordException, UnicodeDecodeError) as error:
-            raise LogError(self._unreadable(), repr(error)) from error
+            raise UnreadableError(self._unreadable(), repr(error)) from error
         except KafkaError as error:
             raise BrokerError(repr(error)) from error
-        return cast("Mapping[Source, Sequence[Record]]", fetched)
+        return cast("dict[Source, Sequence[Record]]", fetched)
 
     def _concerned(self, error: KafkaError) -> frozenset[Source]:
         """The partitions or the topic that an error names; all partitions where it names none."""

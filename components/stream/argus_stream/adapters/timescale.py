@@ -27,16 +27,17 @@ from argus_stream.errors import (
     UnavailableError,
 )
 from argus_stream.ports import OutboxEntry, Outcome, WindowPart
-from argus_stream.slices import Slice
-from argus_stream.sources import Source
+from argus_stream.slices import Replay, Slice
+from argus_stream.sources import Source, Standing
 
 logger = logging.getLogger(__name__)
 
 _STORE: Final = (
-    "SELECT stored, duplicate, deltas FROM argus.store($1, $2, $3, $4, $5, $6, $7, $8) "
+    "SELECT stored, duplicate, deltas FROM argus.store($1, $2, $3, $4, $5, $6, $7, $8, $9) "
     "ORDER BY slice"
 )
 _FENCE: Final = "AR001"
+_REHEARSED: Final = "AR100"
 _DATA_CLASSES: Final = frozenset({"22", "23"})
 _SERVER_CLASSES: Final = frozenset({"08", "25", "28", "3D", "40", "53", "57", "58"})
 """Connection, read-only after a failover, log-in, no database, deadlock, resources, shutdown,
@@ -65,19 +66,44 @@ class TimescaleStore:
 
     async def store(self, slices: Sequence[Slice]) -> Sequence[Outcome]:
         """Stages all rows and calls the storing function: all slices or none."""
+        async with self._staged(slices) as (_, statement):
+            rows = await statement.fetch(*_arguments(slices))
+            self._soiled = False
+        return [Outcome(row[0], row[1], row[2]) for row in rows]
+
+    async def rehearse(self, piece: Slice) -> None:
+        """Stages the rows and calls `argus.rehearse`, which always fails, and undoes itself."""
+        async with self._staged([piece]) as (connection, _):
+            try:
+                await connection.execute(
+                    "SELECT argus.rehearse($1, $2, $3, $4, $5)",
+                    *piece.lease.source,
+                    piece.start,
+                    piece.end,
+                    piece.skipped,
+                )
+            except asyncpg.PostgresError as error:
+                if error.sqlstate != _REHEARSED:
+                    raise
+
+    @asynccontextmanager
+    async def _staged(
+        self, slices: Sequence[Slice]
+    ) -> AsyncIterator[
+        tuple["asyncpg.Connection[asyncpg.Record]", "PreparedStatement[asyncpg.Record]"]
+    ]:
+        """A connection that holds these rows. It is thrown away where its state is not known."""
         try:
             with translated():
                 connection, statement = await self._ready()
                 self._soiled = True
-                rows = await self._move(connection, statement, slices)
-                self._soiled = False
-        except UnavailableError:
+                await _stage(connection, slices)
+                yield connection, statement
+        except (FencedError, RefusedError, TableError):
+            raise
+        except BaseException:
             self.discard()
             raise
-        except asyncio.CancelledError:
-            self.discard()
-            raise
-        return [Outcome(row[0], row[1], row[2]) for row in rows]
 
     async def _ready(
         self,
@@ -92,37 +118,37 @@ class TimescaleStore:
             await self._connection.execute("SELECT argus.create_staging()")
         return self._connection, self._statement
 
-    @staticmethod
-    async def _move(
-        connection: "asyncpg.Connection[asyncpg.Record]",
-        statement: "PreparedStatement[asyncpg.Record]",
-        slices: Sequence[Slice],
-    ) -> Sequence[asyncpg.Record]:
-        if any(piece.rows for piece in slices):
-            await connection.copy_to_table(
-                "staged",
-                schema_name="pg_temp",
-                source=cast("Any", copyrows.copy_data(piece.rows for piece in slices)),
-                columns=copyrows.COLUMNS,
-                format="binary",
-            )
-        return await statement.fetch(
-            [piece.lease.source.topic for piece in slices],
-            [piece.lease.source.partition for piece in slices],
-            [piece.start for piece in slices],
-            [piece.end for piece in slices],
-            [piece.skipped for piece in slices],
-            [0] * len(slices),
-            [len(piece.repeats) for piece in slices],
-            _letters(slices),
-        )
-
     def discard(self) -> None:
         """Throws the connection away; what it was doing is undone, or done and fenced."""
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None
         self._statement = None
+
+
+async def _stage(connection: "asyncpg.Connection[asyncpg.Record]", slices: Sequence[Slice]) -> None:
+    if any(piece.rows for piece in slices):
+        await connection.copy_to_table(
+            "staged",
+            schema_name="pg_temp",
+            source=cast("Any", copyrows.copy_data(piece.rows for piece in slices)),
+            columns=copyrows.COLUMNS,
+            format="binary",
+        )
+
+
+def _arguments(slices: Sequence[Slice]) -> Sequence[Any]:
+    return (
+        [piece.lease.source.topic for piece in slices],
+        [piece.lease.source.partition for piece in slices],
+        [piece.start for piece in slices],
+        [piece.end for piece in slices],
+        [piece.skipped for piece in slices],
+        [0] * len(slices),
+        [len(piece.repeats) for piece in slices],
+        _letters(slices),
+        _replays(slices),
+    )
 
 
 def _letters(slices: Sequence[Slice]) -> str:
@@ -134,9 +160,21 @@ def _letters(slices: Sequence[Slice]) -> str:
                 "id": letter.id,
                 "code": letter.code,
                 "event": letter.event,
+                "step": letter.step,
+                **(letter.replay._asdict() if letter.replay else {}),
             }
             for number, piece in enumerate(slices, 1)
             for letter in piece.letters
+        ]
+    ).decode()
+
+
+def _replays(slices: Sequence[Slice]) -> str:
+    return msgspec.json.encode(
+        [
+            {"slice": number, "offset": offset, **replay._asdict()}
+            for number, piece in enumerate(slices, 1)
+            for offset, replay in piece.replays.items()
         ]
     ).decode()
 
@@ -181,14 +219,36 @@ class TimescaleLedger:
             )
         return frozenset(str(row[0]) for row in rows)
 
-    async def sample_log_ends(self, ends: Mapping[Source, int]) -> None:
-        """`argus.sample_log_end`."""
+    async def settled_replays(self, replays: Sequence[Replay]) -> frozenset[str]:
+        """`argus.settled_replays`."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "SELECT * FROM argus.settled_replays($1, $2)",
+                [replay.root for replay in replays],
+                [replay.attempt for replay in replays],
+            )
+        return frozenset(row[0] for row in rows)
+
+    async def sample(self, ends: Mapping[Source, int], oldest: Mapping[Source, datetime]) -> None:
+        """`argus.sample`."""
         async with self._connection() as connection:
             await connection.execute(
-                "SELECT argus.sample_log_end($1, $2, $3)",
+                "SELECT argus.sample($1, $2, $3, $4)",
                 [source.topic for source in ends],
                 [source.partition for source in ends],
                 list(ends.values()),
+                [oldest.get(source) for source in ends],
+            )
+
+    async def report(self, standings: Mapping[Source, Standing]) -> None:
+        """`argus.report_states`."""
+        async with self._connection() as connection:
+            await connection.execute(
+                "SELECT argus.report_states($1, $2, $3, $4)",
+                [source.topic for source in standings],
+                [source.partition for source in standings],
+                [standing.state for standing in standings.values()],
+                [standing.reason for standing in standings.values()],
             )
 
     async def heartbeat(self, member: UUID, ttl: float) -> frozenset[UUID]:
@@ -204,13 +264,14 @@ class TimescaleLedger:
         async with self._connection() as connection:
             await connection.execute("SELECT argus.leave($1)", member)
 
-    async def outbox_after(self, source: Source, offset: int) -> Sequence[OutboxEntry]:
-        """`argus.outbox_after`."""
+    async def outbox_page(self, source: Source, offset: int, most: int) -> Sequence[OutboxEntry]:
+        """`argus.outbox_page`."""
         async with self._connection() as connection:
             rows = await connection.fetch(
-                "SELECT from_offset, to_offset, deltas FROM argus.outbox_after($1, $2, $3)",
+                "SELECT from_offset, to_offset, deltas FROM argus.outbox_page($1, $2, $3, $4)",
                 *source,
                 offset,
+                most,
             )
         return [OutboxEntry(*row) for row in rows]
 
