@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import (
     IllegalSaslStateError,
@@ -149,11 +150,8 @@ async def _topics(
     )
     try:
         async with asyncio.timeout(limit):
+            present = await _present(settings)
             await consumer.start()
-            present = {
-                name: len(consumer.partitions_for_topic(name) or ())
-                for name in await consumer.topics()
-            }
         if registry_topic not in present:
             yield wrong(
                 REGISTRY,
@@ -171,6 +169,17 @@ async def _topics(
         await consumer.stop()
     yield judged(replica, time.time())
     yield missing(replica.documents.values(), present)
+
+
+async def _present(settings: KafkaSettings) -> dict[str, int]:
+    """Every topic's partitions."""
+    admin = AIOKafkaAdminClient(**kafka.options(settings, _CLIENT))
+    await admin.start()
+    try:
+        described = await admin.describe_topics()
+    finally:
+        await admin.close()
+    return {one["topic"]: len(one["partitions"]) for one in described}
 
 
 async def _registry(consumer: AIOKafkaConsumer, topic: str) -> Replica:
