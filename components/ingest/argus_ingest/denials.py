@@ -1,15 +1,18 @@
 """Denials: remembers empty buckets, so that what they would refuse costs next to nothing.
 
 A client over its limit is refused before its body is read, or a flood of one tenant would take the
-time of the others. What is remembered is only until when a bucket has no whole token, so nothing is
-turned away that the buckets would admit; and since a refused request spends nothing, they need not
-be asked. Nothing is remembered for long: tokens may come back in ways that are not seen from here,
-as when a Redis was wiped.
+time of the others. From a refusal it is known when a bucket has its next token, and how fast others
+follow; each request takes one at least. So no more requests are let through to the buckets than
+there can be tokens, and nothing is turned away that the buckets would admit once those before it
+have been judged. A refused request spends nothing, so the buckets need not hear of it.
+
+Nothing is remembered for long: tokens may come back in ways that are not seen from here, as when a
+Redis was wiped.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
-from argus_ingest.buckets import KEY, Verdict
+from argus_ingest.buckets import ADDRESS, KEY, UNIT, Verdict
 from argus_ingest.tenants import Access, Tenant
 
 _LONGEST: Final = 1_000_000
@@ -19,14 +22,37 @@ Name = str | tuple[str, str]
 """A key's bucket; with an address where that address's bucket is empty too, or alone."""
 
 
-class Denial(NamedTuple):
-    """What the buckets said, and of whom."""
+class Denial:
+    """An empty bucket, and how many requests were let through to it since."""
 
-    tenant: Tenant
-    """Another object of the same tenant has other limits."""
-    verdict: Verdict
-    asked: int
-    """When they were asked, in microseconds of a steady clock."""
+    __slots__ = ("_asked", "_rate", "_verdict", "passed", "tenant")
+
+    def __init__(self, tenant: Tenant, verdict: Verdict, asked: int) -> None:
+        limits = tenant.document.limits
+        rates = {
+            KEY: limits.per_key.rate,
+            ADDRESS: limits.per_ip.rate,
+            # Whichever of them is empty for longer: both may have tokens no sooner than that.
+            KEY | ADDRESS: max(limits.per_key.rate, limits.per_ip.rate),
+        }
+        self.tenant = tenant
+        """As it was then: another object of the same tenant may have other limits."""
+        self.passed = 0
+        self._verdict = verdict
+        self._asked = asked
+        self._rate = rates[verdict.refused]
+
+    def holds(self, tenant: Tenant, now: int) -> bool:
+        """Whether it says anything of this tenant now."""
+        return self.tenant is tenant and now - self._asked < _LONGEST
+
+    def refuse(self, now: int) -> Verdict | None:
+        """The verdict where no token can be left of those that came since, else None."""
+        taken = self.passed * UNIT / self._rate if self.passed else 0
+        wait = self._verdict.empty + taken - (now - self._asked)
+        if wait <= 0:
+            return None
+        return self._verdict._replace(wait=round(wait), empty=round(wait))
 
 
 class Denials:
@@ -45,34 +71,40 @@ class Denials:
         self._denials.clear()
 
     def note(self, access: Access, address: str, verdict: Verdict, asked: int) -> None:
-        """Takes a refusal; `asked` is no later than the buckets' own judgement."""
+        """Takes a refusal; `asked`, in microseconds of a steady clock, is no later than the
+        buckets' judgement."""
+        by_key, by_both = access.bucket, (access.bucket, address)
+        # It was let through, if by anything, for tokens that it did not take.
+        self._denials.pop(by_key, None)
+        self._denials.pop(by_both, None)
         if not verdict.empty:
             return
         if len(self._denials) >= self._most:
             self.forget()
         if verdict.refused == KEY:
-            name: Name = access.bucket
             # Any address of this key is refused, and what others have left is not known.
-            verdict = verdict._replace(address_left=None)
+            denial = Denial(access.tenant, verdict._replace(address_left=None), asked)
+            self._denials[by_key] = denial
         else:
-            name = (access.bucket, address)
-        self._denials[name] = Denial(access.tenant, verdict, asked)
+            self._denials[by_both] = Denial(access.tenant, verdict, asked)
 
     def find(self, access: Access, address: str, now: int) -> Verdict | None:
-        """The verdict on any request of this key from this address, None where only the buckets
-        can tell."""
+        """The verdict on any request of this key from this address, None where it is for the
+        buckets to tell."""
         if not self._denials:
             return None
-        return self._recall(access.bucket, access.tenant, now) or self._recall(
-            (access.bucket, address), access.tenant, now
-        )
-
-    def _recall(self, name: Name, tenant: Tenant, now: int) -> Verdict | None:
-        denial = self._denials.get(name)
-        if denial is None:
-            return None
-        left = denial.verdict.empty - (now - denial.asked)
-        if denial.tenant is tenant and left > 0 and now - denial.asked < _LONGEST:
-            return denial.verdict._replace(wait=left, empty=left)
-        del self._denials[name]
+        found = []
+        for name in (access.bucket, (access.bucket, address)):
+            denial = self._denials.get(name)
+            if denial is None:
+                continue
+            if not denial.holds(access.tenant, now):
+                del self._denials[name]
+                continue
+            verdict = denial.refuse(now)
+            if verdict is not None:
+                return verdict
+            found.append(denial)
+        for denial in found:
+            denial.passed += 1
         return None
