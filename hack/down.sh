@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 if docker info >/dev/null 2>&1; then
   if [[ -r $KUBECONFIG ]] && kubectl get --raw /readyz --request-timeout=5s >/dev/null 2>&1; then
     say "removing tenants, pipelines and replays, and the release"
-    kubectl delete argus -A --all --timeout=60s >/dev/null 2>&1 \
+    kubectl delete argusreplays,arguspipelines,argustenants -A --all --timeout=60s >/dev/null 2>&1 \
       || say "not all of them went within a minute; they go with the cluster"
     helm uninstall argus -n argus --ignore-not-found --wait --timeout 60s >/dev/null 2>&1 \
       || say "the release did not go within a minute; it goes with the cluster"
