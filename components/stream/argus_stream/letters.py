@@ -157,19 +157,22 @@ class Letters:
     async def _known(self, topic: str, letters: Sequence[Letter]) -> set[Identity]:
         """Which of them need no further letter.
 
-        A replay has its first letter's id, so it is known by root and attempt instead.
+        A replay has its first letter's id, so it is known by root and attempt instead: of each root
+        one attempt is asked for at a time.
         """
         fresh = [letter for letter in letters if not letter.sent]
         plain = [letter for letter in fresh if letter.replay is None]
-        replays = [letter.replay for letter in fresh if letter.replay is not None]
+        replays = {letter.replay for letter in fresh if letter.replay is not None}
         known: set[Identity] = set()
         if plain:
             known |= await self._ledger.known_ids(
                 topic, [letter.id for letter in plain], [_time(letter) for letter in plain]
             )
-        if replays:
-            settled = await self._ledger.settled_replays(replays)
-            known |= {replay for replay in replays if replay.root in settled}
+        while replays:
+            asked = {replay.root: replay for replay in replays}
+            settled = await self._ledger.settled_replays(list(asked.values()))
+            known |= {asked[root] for root in settled}
+            replays -= set(asked.values())
         return known
 
 

@@ -47,13 +47,14 @@ class Reporter:
             self._changed.clear()
             try:
                 await self.report()
-                failing = False
             except StreamError as error:
                 if not failing:
                     logger.warning("states are not reported", extra={"reason": str(error)})
                 failing = True
-            await asyncio.sleep(_RETRY_SECONDS if failing else PAUSE_SECONDS)
-            await self._wait()
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                failing = False
+                await self._wait()
 
     async def report(self) -> None:
         """Tells what changed, and from time to time everything. Raises StoreError."""
@@ -71,6 +72,7 @@ class Reporter:
             self._repeat = self._clock() + REPEAT_SECONDS
 
     async def _wait(self) -> None:
+        await asyncio.sleep(PAUSE_SECONDS)
         self._watch.idle(LOOP)
         try:
             async with asyncio.timeout(max(0.0, self._repeat - self._clock())):

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from argus_contract import envelope, headers
 from argus_contract.headers import Header
 from argus_contract.rejects import Code, Step
 from argus_contract.window import Window
-from argus_stream.decode import MAX_ERROR, decode, rescreen
-from argus_stream.slices import Slice
+from argus_stream import decode as module
+from argus_stream.decode import MAX_ERROR, decode, replay_of, rescreen
+from argus_stream.slices import Replay, Slice
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,12 +36,23 @@ def code_of(found: FakeRecord, *, suspect: bool = False) -> Code | None:
 
 
 header_names = st.sampled_from(
-    [headers.ID, headers.REJECT, headers.BY_ID, headers.ERROR, headers.EVENT, "other"]
+    [
+        headers.ID,
+        headers.REJECT,
+        headers.BY_ID,
+        headers.ERROR,
+        headers.EVENT,
+        headers.REPLAY_OF,
+        headers.ATTEMPT,
+        "other",
+    ]
 )
 header_values = st.one_of(
     st.binary(max_size=12),
     st.sampled_from([code.encode() for code in Code]),
     st.just(identity(7).encode()),
+    st.just(b"argus.ns.web.0badcafe/0/3"),
+    st.just(b"2"),
 )
 wild_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -227,3 +240,90 @@ def test_rescreening_makes_letters_of_unstorable_rows_only() -> None:
     assert [x.time for x in piece.letters] == [NOW, None]
     assert accounted(piece) == [0, 1, 2, 3]
     assert not rescreen(piece)
+
+
+ROOT = b"argus.ns.web.0badcafe/0/3"
+
+
+def replayed(found: FakeRecord, *more: Header) -> FakeRecord:
+    return FakeRecord(found.offset, found.value, (*found.headers, *more))
+
+
+def test_a_replay_that_is_an_event_is_a_row_of_which_it_is_known() -> None:
+    marks = ((headers.REPLAY_OF, ROOT), (headers.ATTEMPT, b"2"))
+    piece = decoded([record(0), replayed(record(1, by_id=True), *marks), record(2)])
+    assert len(piece.rows) == 3
+    assert piece.replays == {1: Replay(ROOT.decode(), 2)}
+
+
+@pytest.mark.parametrize("kind", ["reject", "too old", "later"])
+def test_a_replay_that_is_no_event_is_a_letter_that_knows_its_root(kind: str) -> None:
+    marks = [(headers.REPLAY_OF, ROOT), (headers.ATTEMPT, b"7")]
+    time = NOW
+    if kind == "reject":
+        marks.append((headers.REJECT, b"invalid_json"))
+    elif kind == "too old":
+        time = 0
+    piece = decoded(
+        [replayed(record(0, b'{"event":"e","properties":{"a":1e999999}}', time=time), *marks)]
+    )
+    rescreen(piece)
+    (letter,) = piece.letters
+    assert letter.replay == Replay(ROOT.decode(), 7)
+    assert piece.replays == {}
+
+
+@pytest.mark.parametrize(
+    ("root", "attempt"),
+    [
+        (None, b"2"),
+        (b"", b"2"),
+        (b"argus.ns.other.0badcafe/0/3", b"2"),
+        (b"argus.ns.web.0badcafe", b"2"),
+        (b"argus.ns.web.0badcafe/0", b"2"),
+        (b"argus.ns.web.0badcafe/0/3/4", b"2"),
+        (b"argus.ns.web.0badcafe/-1/3", b"2"),
+        ("argus.ns.web.0badcafe/0/٣".encode(), b"2"),
+        (b"argus.ns.web.0badcafe/0/3\n", b"2"),
+        (b"argus.ns.web.0badcafe/0/" + b"9" * 20, b"2"),
+        (b"\xff/0/3", b"2"),
+        (ROOT, None),
+        (ROOT, b""),
+        (ROOT, b"0"),
+        (ROOT, b"-1"),
+        (ROOT, b"two"),
+        (ROOT, b"\xff"),
+        (ROOT, b"9999999999"),
+    ],
+)
+def test_what_a_stranger_wrote_into_the_headers_makes_no_replay(
+    root: bytes | None, attempt: bytes | None
+) -> None:
+    marks = [(headers.REPLAY_OF, root), (headers.ATTEMPT, attempt)]
+    found = replayed(record(0), *((name, value) for name, value in marks if value is not None))
+    piece = decoded([found])
+    assert (len(piece.rows), piece.replays) == (1, {})
+
+
+@given(st.binary(max_size=40), st.binary(max_size=12))
+def test_any_header_is_survived(root: bytes, attempt: bytes) -> None:
+    found = replay_of({headers.REPLAY_OF: root, headers.ATTEMPT: attempt}, "t")
+    assert found is None or found.root.startswith("t/")
+
+
+def test_a_defect_of_ours_makes_a_letter_of_its_record_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = module._row
+
+    def stumble(offset: int, *rest: Any) -> bytes:
+        if offset == 1:
+            raise ZeroDivisionError("of ours")
+        return row(offset, *rest)
+
+    monkeypatch.setattr(module, "_row", stumble)
+    piece = decoded([record(0), record(1), record(2)])
+    (letter,) = piece.letters
+    assert (letter.code, letter.step, letter.record.offset) == (Code.INTERNAL, Step.DECODE, 1)
+    assert "ZeroDivisionError('of ours')" in letter.error
+    assert len(piece.rows) == 2

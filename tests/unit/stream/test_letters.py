@@ -1,14 +1,20 @@
 """What a dead letter carries."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import pytest
 from argus_contract import headers, sizes
 from argus_contract.rejects import Code, Step
 from argus_stream.letters import LARGEST, Letters, mail
-from argus_stream.slices import Letter, Slice
+from argus_stream.ports import Mail
+from argus_stream.slices import Letter, Replay, Slice
 
 from tests.unit.stream.fakes import FakeLedger, FakePost
 from tests.unit.stream.samples import NOW, FakeRecord, identity, lease, letter
+
+TOPIC = "argus.ns.web.0badcafe"
 
 
 def made(value: bytes | None, *found: tuple[str, bytes]) -> Letter:
@@ -77,3 +83,92 @@ async def test_without_letters_nobody_is_asked() -> None:
     ledger = FakeLedger()
     await Letters(FakePost(), ledger, 1, print).send([Slice(lease(), 0, 0)])
     assert ledger.asked == []
+
+
+def replay(offset: int, attempt: int = 2, root: int = 1) -> Letter:
+    """A letter of a record that replays the letter of offset `root`."""
+    made = letter(offset)
+    made.id = identity(root)
+    made.replay = Replay(f"{TOPIC}/0/{root}", attempt)
+    return made
+
+
+def test_a_letter_that_was_tried_again_names_its_root_and_its_attempt() -> None:
+    found = dict(mail(lease(), replay(9, attempt=3), NOW).headers)
+    assert found[headers.ATTEMPT] == b"3"
+    assert found[headers.ROOT] == b"argus.ns.web.0badcafe/0/1"
+    assert headers.ROOT not in dict(mail(lease(), letter(9), NOW).headers)
+
+
+async def test_a_replay_is_a_repeat_where_its_attempt_is_settled_and_never_for_its_id() -> None:
+    ledger, post = FakeLedger(), FakePost()
+    ledger.known = {identity(1), identity(2)}
+    ledger.settled = {f"{TOPIC}/0/2": 3}
+    letters = [replay(5), replay(6, attempt=3, root=2), replay(7, attempt=4, root=2), replay(8)]
+    piece = Slice(lease(start=5), 5, 9, letters=letters)
+    await Letters(post, ledger, 1, print).send([piece])
+    assert [each.record.offset for each in piece.letters] == [5, 7]
+    assert piece.repeats == [6, 8], "settled before; a copy in the same batch"
+    assert ledger.asked == [], "none of them has an id of its own"
+    assert len(post.delivered[f"{TOPIC}.dead"]) == 2
+
+
+async def test_letters_that_take_long_hold_up_nobody_and_are_remembered_once_they_are_there() -> (
+    None
+):
+    post, done = FakePost(), list[str]()
+    post.slow = {f"{TOPIC}.dead": asyncio.Event()}
+    letters = Letters(post, FakeLedger(), 0.01, done.append)
+    slow, quick = Slice(lease(), 0, 1, letters=[letter(0)]), Slice(lease("b"), 0, 1)
+    quick.letters.append(letter(0))
+    assert list(await letters.send([slow, quick])) == [TOPIC]
+    assert quick.letters[0].sent
+    again = Slice(lease(), 0, 2, letters=[letter(0), letter(1)])
+    assert list(await letters.send([again])) == [TOPIC], "those of before are on their way"
+    post.slow.pop(f"{TOPIC}.dead").set()
+    await asyncio.sleep(0.01)
+    assert done == [TOPIC]
+    assert await letters.send([again]) == {}
+    assert [mail.key for mail in post.delivered[f"{TOPIC}.dead"]] == [
+        headers.letter_key(TOPIC, 0, offset) for offset in (0, 1)
+    ]
+
+
+async def test_late_letters_that_fail_are_sent_again() -> None:
+    post, done = FakePost(), list[str]()
+    target = f"{TOPIC}.dead"
+    post.slow, post.broken = {target: asyncio.Event()}, {target}
+    letters = Letters(post, FakeLedger(), 0.01, done.append)
+    piece = Slice(lease(), 0, 1, letters=[letter(0)])
+    await letters.send([piece])
+    post.slow.pop(target).set()
+    await asyncio.sleep(0.01)
+    post.broken = set()
+    assert await letters.send([piece]) == {}
+    assert (done, len(post.delivered[target])) == ([], 1)
+
+
+async def test_a_defect_among_letters_is_its_pipelines_trouble() -> None:
+    post = FakePost()
+
+    async def fail(topic: str, mail: Sequence[Mail]) -> None:
+        raise ZeroDivisionError
+
+    post.deliver = fail  # type: ignore[method-assign]
+    failed = await Letters(post, FakeLedger(), 1, print).send(
+        [Slice(lease(), 0, 1, letters=[letter(0)])]
+    )
+    assert failed == {TOPIC: "a defect of ARGUS: ZeroDivisionError()"}
+
+
+@pytest.mark.parametrize("when", ["within its patience", "later"])
+async def test_what_is_on_its_way_is_given_up_at_the_end(when: str) -> None:
+    post = FakePost()
+    post.slow = {f"{TOPIC}.dead": asyncio.Event()}
+    letters = Letters(post, FakeLedger(), 60 if when == "within its patience" else 0.001, print)
+    sending = asyncio.create_task(letters.send([Slice(lease(), 0, 1, letters=[letter(0)])]))
+    await asyncio.sleep(0.02)
+    sending.cancel()
+    await asyncio.wait({sending})
+    await letters.close()
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("letters")] == []

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 from argus_stream import mirror as module
@@ -12,12 +13,16 @@ from argus_stream.mirror import REPEAT_SECONDS, Mirror
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Bounds, LogEnds
 from argus_stream.slices import Slice
-from argus_stream.sources import Source
+from argus_stream.sources import Lease, Source, Standing, State
 
 from tests.unit.stream.fakes import FakeLedger, FakeOffsets
-from tests.unit.stream.samples import route
+from tests.unit.stream.samples import FakeRecord, letter, route
 
 A, B = Source("a", 0), Source("b", 0)
+
+
+def lease_of(source: Source) -> Lease:
+    return Lease(source, route(source.topic), 0)
 
 
 class Bench:
@@ -106,6 +111,53 @@ async def test_a_sample_is_not_older_than_what_was_stored_while_it_was_taken() -
     bench.offsets.ends = slowly  # type: ignore[method-assign]
     await bench.mirror.show()
     assert bench.ledger.sampled == {A: 15, B: 10}
+
+
+async def test_the_oldest_record_that_is_not_stored_is_sampled_with_its_time() -> None:
+    bench = Bench()
+    bench.mirror.note(A, 3)
+    stored, first, second = (Slice(lease_of(A), *ends) for ends in ((0, 3), (3, 5), (5, 6)))
+    stored.letters.append(letter(0))
+    first.letters.append(letter(4))
+    second.records.append(FakeRecord(5, timestamp=9_000))
+    first.records.append(FakeRecord(3, timestamp=7_000))
+    bench.unsettled = [stored, first, second]
+    await bench.mirror.show()
+    assert bench.ledger.oldest == {A: datetime(1970, 1, 1, 0, 0, 7, tzinfo=UTC)}
+
+
+@pytest.mark.parametrize(("timestamp", "known"), [(-1, False), (0, False), (2**62, True)])
+async def test_a_time_that_a_stranger_wrote_is_at_most_now(timestamp: int, known: bool) -> None:
+    bench = Bench()
+    piece = Slice(lease_of(A), 0, 1, records=[FakeRecord(0, timestamp=timestamp)])
+    bench.unsettled = [piece]
+    await bench.mirror.show()
+    assert (A in bench.ledger.oldest) is known
+    assert all(found <= datetime.now(UTC) for found in bench.ledger.oldest.values())
+
+
+async def test_a_dropped_slice_says_nothing_of_what_is_unread() -> None:
+    bench = Bench()
+    dropped = lease_of(A)
+    dropped.live = False
+    bench.unsettled = [Slice(dropped, 0, 1, records=[FakeRecord(0)])]
+    await bench.mirror.show()
+    assert bench.ledger.oldest == {}
+
+
+async def test_where_all_is_stored_that_the_log_holds_nothing_is_wrong_any_more() -> None:
+    bench = Bench()
+    for source, stored in ((A, 10), (B, 9)):
+        lease = bench.partitions.held()[source]
+        assert lease is not None
+        bench.partitions.pause(lease, "broken")
+        bench.partitions.opened(source, stored)
+        bench.mirror.note(source, stored)
+    await bench.mirror.show()
+    assert bench.partitions.standings() == {
+        A: Standing(State.OPEN),
+        B: Standing(State.PAUSED, "broken"),
+    }
 
 
 async def test_a_log_that_ends_before_what_was_stored_is_shown_as_it_is() -> None:

@@ -2,7 +2,7 @@
 
 from argus_stream.backoff import Backoff
 from argus_stream.partitions import Partitions
-from argus_stream.sources import Lease, Source
+from argus_stream.sources import Lease, Source, Standing, State
 
 from tests.unit.stream.samples import route
 
@@ -93,6 +93,102 @@ def test_a_stopped_partition_stays_stopped_until_it_changes_hands() -> None:
     bench.partitions.own({B: route("b")})
     bench.partitions.own({A: route("a"), B: route("b")})
     assert A in bench.partitions.due()
+
+
+def test_a_stop_that_is_tried_again_is_due_then_and_remains_one_until_something_is_stored() -> None:
+    bench = Bench()
+    bench.open(A)
+    bench.partitions.stop(A, "unreadable", again=30)
+    assert A not in bench.partitions.due()
+    bench.now += 30
+    assert A in bench.partitions.due()
+    again = bench.open(A)
+    bench.partitions.pause(again, "the broker is away")
+    assert bench.partitions.standings()[A] == Standing(State.STOPPED, "unreadable")
+    bench.open(A)
+    bench.partitions.works(A)
+    assert bench.partitions.standings()[A] == Standing(State.OPEN)
+
+
+def test_what_nobody_has_tried_to_open_has_no_standing() -> None:
+    bench = Bench()
+    assert bench.partitions.standings() == {}
+    bench.open(A)
+    bench.partitions.postpone(B, "not there")
+    assert bench.partitions.standings() == {
+        A: Standing(State.OPEN),
+        B: Standing(State.PAUSED, "not there"),
+    }
+
+
+def test_a_pause_is_over_when_something_is_stored_and_not_when_it_is_tried_again() -> None:
+    bench = Bench()
+    bench.partitions.pause(bench.open(A), "no such table")
+    bench.open(A)
+    assert bench.partitions.standings()[A] == Standing(State.PAUSED, "no such table")
+    bench.partitions.works(A)
+    assert bench.partitions.standings()[A] == Standing(State.OPEN)
+
+
+def test_waiting_for_a_topic_is_over_when_it_is_there() -> None:
+    bench = Bench()
+    bench.partitions.absent(A, "gone")
+    assert bench.partitions.standings()[A] == Standing(State.PAUSED, "gone")
+    bench.open(A)
+    assert bench.partitions.standings()[A] == Standing(State.OPEN)
+
+
+def test_a_partition_that_is_fenced_goes_on_as_what_it_was() -> None:
+    bench = Bench()
+    bench.partitions.close(bench.open(A), "fenced")
+    assert bench.partitions.standings()[A] == Standing(State.OPEN)
+
+
+def test_a_guarded_pipeline_is_read_for_trial_only_until_it_is_released() -> None:
+    bench = Bench()
+    other = Source("a", 1)
+    bench.partitions.own({A: route("a"), other: route("a"), B: route("b")})
+    leases = [bench.open(source) for source in (A, other, B)]
+    bench.partitions.guard("a", "refused", delay=30)
+    assert [lease.live for lease in leases] == [False, False, True]
+    assert bench.partitions.standings() == {
+        A: Standing(State.GUARDED, "refused"),
+        other: Standing(State.GUARDED, "refused"),
+        B: Standing(State.OPEN),
+    }
+    assert bench.partitions.due() == []
+    bench.now += 30
+    assert bench.partitions.due() == [A, other]
+    assert bench.open(A).trial
+    bench.partitions.release("a")
+    assert bench.partitions.due() == [A, other]
+    assert not bench.open(A).trial
+    assert bench.partitions.standings()[A] == Standing(State.OPEN)
+
+
+def test_a_guard_goes_with_the_last_partition_of_its_pipeline() -> None:
+    bench = Bench()
+    bench.partitions.guard("a", "refused", delay=30)
+    bench.partitions.own({B: route("b")})
+    bench.partitions.own({A: route("a"), B: route("b")})
+    assert not bench.open(A).trial
+
+
+def test_a_guard_opens_nothing_that_was_stopped_for_good() -> None:
+    bench = Bench()
+    bench.partitions.stop(A, "not the log that was read")
+    bench.partitions.guard("a", "refused", delay=0)
+    bench.partitions.release("a")
+    assert A not in bench.partitions.due()
+
+
+def test_what_a_paused_pipeline_waited_for_opens_it_at_once() -> None:
+    bench = Bench()
+    bench.partitions.pause(bench.open(A), "dead letters")
+    bench.partitions.stop(B, "for good")
+    bench.partitions.hasten("a")
+    bench.partitions.hasten("b")
+    assert bench.partitions.due() == [A]
 
 
 def test_an_absent_topic_is_read_no_more_until_it_is_back() -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from argus_contract import headers
 from argus_contract.rejects import Code
 from argus_stream.backoff import Backoff
 from argus_stream.batch import Limits, Pending
@@ -12,8 +13,9 @@ from argus_stream.guard import Guards, Rule
 from argus_stream.health import Watch
 from argus_stream.letters import Letters
 from argus_stream.partitions import Partitions
-from argus_stream.slices import Slice
-from argus_stream.sources import Lease, Source
+from argus_stream.ports import Outcome
+from argus_stream.slices import Replay, Slice
+from argus_stream.sources import Lease, Source, State
 from argus_stream.store import Writer
 from argus_stream.trial import Trials
 from hypothesis import given
@@ -262,3 +264,164 @@ async def test_a_known_id_makes_no_second_letter_and_counts_as_a_repeat() -> Non
     assert _ids([piece]) == [identity(0), identity(2)]
     assert bench.store.repeats == {Source(A, 0): [1, 3]}
     assert len(bench.post.delivered[f"{A}.dead"]) == 2
+
+
+async def test_slow_letters_hold_up_their_own_pipeline_alone() -> None:
+    bench = Bench()
+    first, second = bench.open(Source(A, 0), Source(B, 0))
+    bench.post.slow = {f"{A}.dead": asyncio.Event()}
+    pieces = [Slice(first, 0, 1, letters=[letter(0)]), rows(second, 0, 1)]
+    await asyncio.wait_for(bench.writer.settle(pieces), 0.5)
+    assert bench.store.stored == {Source(B, 0): [0]}
+    assert bench.partitions.waits(Source(A, 0)) == 1.0
+    bench.post.slow.pop(f"{A}.dead").set()
+    await asyncio.sleep(0.01)
+    assert bench.partitions.due() == [Source(A, 0)], "as soon as they are there"
+    (again,) = bench.open(Source(A, 0))
+    await bench.writer.settle([Slice(again, 0, 1, letters=[letter(0)])])
+    assert bench.store.letters == {Source(A, 0): {0: Code.TOO_OLD}, Source(B, 0): {}}
+    assert len(bench.post.delivered[f"{A}.dead"]) == 1, "and not sent again"
+
+
+GUARD = Rule(window=20, ratio=0.5, least=8, run=5)
+
+
+async def poisoned(bench: Bench, bad: Sequence[int], until: int = 40) -> Lease:
+    """Settles a slice of one pipeline in which these offsets are refused."""
+    (only,) = bench.open(Source(A, 0))
+    bench.store.poison = {(only.source, offset) for offset in bad}
+    await bench.writer.settle([rows(only, 0, until)])
+    return only
+
+
+async def test_a_run_of_refusals_trips_the_guard_and_nothing_more_is_dead_lettered() -> None:
+    bench = Bench(rule=GUARD)
+    only = await poisoned(bench, range(10, 40))
+    assert not only.live
+    assert list(bench.store.letters[only.source]) == [10, 11, 12, 13]
+    assert len(bench.post.delivered[f"{A}.dead"]) == 4
+    assert bench.store.next[only.source] == 14
+    standing = bench.partitions.standings()[only.source]
+    assert standing.state is State.GUARDED
+    assert standing.reason is not None
+    assert standing.reason.startswith("5 records in a row were refused, the last one because of: ")
+    assert bench.partitions.waits(only.source) == 30
+
+
+async def test_a_share_of_refusals_trips_the_guard() -> None:
+    bench = Bench(rule=GUARD)
+    only = await poisoned(bench, range(1, 40, 2))
+    assert list(bench.store.letters[only.source]) == [*range(1, 15, 2)]
+    assert bench.partitions.standings()[only.source].state is State.GUARDED
+
+
+async def test_a_guarded_pipeline_holds_up_no_other() -> None:
+    bench = Bench(rule=GUARD)
+    first, second = bench.open(Source(A, 0), Source(B, 0))
+    bench.store.poison = {(first.source, offset) for offset in range(40)}
+    await bench.writer.settle([rows(first, 0, 40), rows(second, 0, 40)])
+    assert (first.live, second.live) == (False, True)
+    assert bench.store.stored[second.source] == [*range(40)]
+
+
+async def test_letters_of_clients_trip_no_guard() -> None:
+    bench = Bench(rule=GUARD)
+    (only,) = bench.open(Source(A, 0))
+    codes = [code for code in Code if code not in (Code.REFUSED, Code.INTERNAL)]
+    letters = [letter(offset, codes[offset % len(codes)]) for offset in range(5_000)]
+    await bench.writer.settle([Slice(only, 0, 5_000, letters=letters)])
+    assert only.live
+    assert len(bench.store.letters[only.source]) == 5_000
+
+
+async def test_records_that_argus_fails_on_trip_the_guard_before_any_letter_is_sent() -> None:
+    bench = Bench(rule=GUARD)
+    (only,) = bench.open(Source(A, 0))
+    letters = [letter(offset, Code.INTERNAL) for offset in range(5)]
+    await bench.writer.settle([Slice(only, 0, 5, letters=letters)])
+    assert not only.live
+    assert bench.post.delivered == {}
+    assert bench.partitions.standings()[only.source].state is State.GUARDED
+
+
+async def test_a_trial_stores_nothing_and_releases_the_guard_once_the_table_is_repaired() -> None:
+    bench = Bench(rule=GUARD)
+    only = await poisoned(bench, range(10, 40))
+    sent = len(bench.post.delivered[f"{A}.dead"])
+    trial = bench.partitions.opened(only.source, 14)
+    assert trial is not None
+    assert trial.trial
+    await bench.writer.settle([rows(trial, 14, 40)])
+    assert bench.partitions.waits(only.source) == 30, "still refused"
+    bench.store.poison = {(only.source, 20)}
+    trial = bench.partitions.opened(only.source, 14)
+    assert trial is not None
+    await bench.writer.settle([rows(trial, 14, 40)])
+    assert bench.store.next[only.source] == 14
+    assert len(bench.post.delivered[f"{A}.dead"]) == sent
+    assert bench.partitions.due() == [only.source]
+    healthy = bench.partitions.opened(only.source, 14)
+    assert healthy is not None
+    assert not healthy.trial
+    await bench.writer.settle([rows(healthy, 14, 40)])
+    assert bench.store.next[only.source] == 40
+    assert bench.partitions.standings()[only.source].state is State.OPEN
+
+
+async def test_a_partition_that_works_does_not_speak_for_one_that_is_refused() -> None:
+    bench = Bench(rule=GUARD)
+    bad, good = bench.open(Source(A, 0), Source(A, 1))
+    bench.store.poison = {(bad.source, offset) for offset in range(40)}
+    await bench.writer.settle([rows(bad, 0, 40), rows(good, 0, 40)])
+    for source, start in ((bad.source, 4), (good.source, 40)):
+        trial = bench.partitions.opened(source, start)
+        assert trial is not None
+        await bench.writer.settle([rows(trial, start, start + 20)])
+    assert bench.partitions.standings()[good.source].state is State.GUARDED
+
+
+async def test_a_trial_that_the_database_cannot_answer_is_made_again() -> None:
+    bench = Bench(rule=GUARD)
+    only = await poisoned(bench, range(40))
+    for broken, waits in (({A}, 30), (set[str](), 30)):
+        bench.store.broken = broken
+        trial = bench.partitions.opened(only.source, 4)
+        assert trial is not None
+        await bench.writer.settle([rows(trial, 4, 20)])
+        assert bench.partitions.waits(only.source) == waits
+    bench.store.next[only.source] = 9
+    trial = bench.partitions.opened(only.source, 4)
+    assert trial is not None
+    await bench.writer.settle([rows(trial, 4, 20)])
+    assert bench.partitions.due() == [only.source], "fenced: opened again at once"
+
+
+async def test_a_replay_that_is_refused_again_is_a_letter_and_trips_nothing() -> None:
+    bench = Bench(rule=GUARD)
+    (only,) = bench.open(Source(A, 0))
+    piece = rows(only, 0, 20)
+    piece.replays = {offset: Replay(f"{A}/0/{offset}", 2) for offset in range(20)}
+    bench.store.poison = {(only.source, offset) for offset in range(20)}
+    await bench.writer.settle([piece])
+    assert only.live
+    assert len(bench.store.letters[only.source]) == 20
+    attempts = {dict(mail.headers)[headers.ATTEMPT] for mail in bench.post.delivered[f"{A}.dead"]}
+    assert attempts == {b"2"}
+
+
+async def test_a_defect_of_ours_is_taken_apart_to_the_record_that_causes_it() -> None:
+    bench = Bench()
+    first, second = bench.open(Source(A, 0), Source(B, 0))
+    store = bench.store.store
+
+    async def stumble(slices: Sequence[Slice]) -> Sequence[Outcome]:
+        if any(each.offset == 7 for piece in slices for each in piece.records):
+            raise ZeroDivisionError("of ours")
+        return await store(slices)
+
+    bench.store.store = stumble  # type: ignore[method-assign]
+    await bench.writer.settle([rows(first, 0, 20), rows(second, 0, 5)])
+    assert bench.store.letters == {first.source: {7: Code.INTERNAL}, second.source: {}}
+    assert len(bench.store.stored[first.source]) == 19
+    (mail,) = bench.post.delivered[f"{A}.dead"]
+    assert b"ZeroDivisionError('of ours')" in dict(mail.headers)[headers.ERROR]
