@@ -151,9 +151,9 @@ def silence(books: Books) -> Trouble:
     last = "" if books.sampled_at is None else f" since {units.instant(books.sampled_at)}"
     return Trouble(
         Reason.STREAM_SILENT,
-        f"no stream process reports on each of its partitions{last}: nothing of the others is "
-        "stored, and their events wait in Kafka. See whether the pods of the stream run and reach "
-        "Kafka and PostgreSQL",
+        f"no stream process reports on all of its partitions{last}: what is not reported on is not "
+        "stored, and waits in Kafka. See whether the pods of the stream run and reach Kafka and "
+        "PostgreSQL",
     )
 
 

@@ -51,12 +51,12 @@ class Health:
             return Standing(_unknown(entry.reason, entry.message), {})
         if entry is None:
             return Standing(_unknown("NotThereYet", "it has no ledger yet"), {})
-        return Standing(self._judge(entry, pipeline.meta.creation_timestamp), _figures(entry))
+        return Standing(self._judge(pipeline, entry), _figures(entry))
 
-    def _judge(self, entry: Entry, born: datetime) -> Finding:
+    def _judge(self, pipeline: Pipeline, entry: Entry) -> Finding:
         books = entry.books
         found = ledger.troubles(books, entry.audit)
-        if books.state is None and self._had_time(books.at, born):
+        if books.state is None and self._had_time(pipeline, books.at):
             found.insert(0, ledger.silence(books))
         if found:
             message = "; besides, ".join(trouble.message for trouble in found)
@@ -65,10 +65,14 @@ class Health:
             return _unknown("NotReadYet", "the stream has still to report on its partitions")
         return conditions.good(HEALTHY, "AsExpected", "what is accepted is stored")
 
-    def _had_time(self, now: datetime, born: datetime) -> bool:
-        """Whether the stream could have reported: it may have been away as long as we were."""
+    def _had_time(self, pipeline: Pipeline, now: datetime) -> bool:
+        """Whether the stream could have reported: it may have been away as long as we were.
+
+        A pipeline that it was silent about before is given no more time.
+        """
         self._began = self._began or now
-        return now - max(born, self._began) > _GRACE
+        silent = any(old.reason == Reason.STREAM_SILENT for old in pipeline.conditions)
+        return silent or now - max(pipeline.meta.creation_timestamp, self._began) > _GRACE
 
 
 def _unknown(reason: str, message: str) -> Finding:

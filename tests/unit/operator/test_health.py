@@ -6,8 +6,11 @@ import pytest
 from argus_operator.ledger import Audit, State
 from argus_operator.models.common import PAUSED
 from argus_operator.models.pipeline import PLURAL as PIPELINES
+from argus_operator.reconcile.bookkeeping import Bookkeeper
+from argus_operator.reconcile.health import Health
+from argus_operator.resources import Pipeline
 
-from tests.unit.operator.fakes import away
+from tests.unit.operator.fakes import NAMESPACE, away
 from tests.unit.operator.world import SHOP, WEB, World
 
 THEN = datetime(2026, 5, 1, 11, 0, 0, 123_456, tzinfo=UTC)
@@ -34,6 +37,18 @@ class TestHealthy:
 
         assert health(running) == ("False", "StreamSilent")
         assert running.ready(PIPELINES, WEB) == ("True", "Accepting")
+
+    async def test_an_operator_that_restarts_does_not_forget_the_silence(
+        self, running: World
+    ) -> None:
+        running.write_ledger(state=None)
+        for _ in range(4):
+            await running.look()
+        raw = running.cluster.stored[(PIPELINES, NAMESPACE, WEB)]
+        restarted = Health(Bookkeeper(running.database))
+
+        standing = await restarted.of(Pipeline.parse(raw))
+        assert standing.finding.reason == "StreamSilent"
 
     @pytest.mark.parametrize(
         ("state", "reason"),
