@@ -4,9 +4,9 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 # The cluster to work on, its host ports (127.0.0.1) and whether images are pulled or built; empty means the default.
-export CLUSTER ARGUS_HTTP_PORT ARGUS_POSTGRES_PORT ARGUS_REDIS_PORT ARGUS_KAFKA_PORT ARGUS_IMAGES
+export CLUSTER ARGUS_HTTP_PORT ARGUS_POSTGRES_PORT ARGUS_REDIS_PORT ARGUS_KAFKA_PORT ARGUS_IMAGES SEED FAULTS
 
-STAGES := lint types layers unit chart integration e2e
+STAGES := lint types layers unit chart integration e2e chaos
 
 .PHONY: help up down env demo status logs clean sync lock engines engines-down test test-full scenarios $(STAGES)
 
@@ -47,7 +47,11 @@ unit: ## tests/unit
 chart: ## the chart: lint, values, rendered manifests
 integration: ## tests/integration, on real engines
 e2e: ## tests/e2e, on a cluster of its own
+chaos: ## faults of every kind under load, then every count held against the sender's own; SEED=n FAULTS=40
 scenarios: ## tests/chaos/scenarios, 40 min; ARGUS_SCENARIOS=short for less of each
+ifeq ($(MAKECMDGOALS),chaos)
+FAULTS ?= 40
+endif
 $(STAGES) scenarios:
 	@hack/test.sh $@
 

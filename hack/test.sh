@@ -11,6 +11,8 @@ bin=$ROOT/.venv/bin
 
 report=()
 started=()
+made_cluster=
+summary=
 
 # Runs first whichever of them needs it, so that each stage also stands alone.
 environment() { hack/sync.sh; }
@@ -43,8 +45,11 @@ integration() {
   "$bin/pytest" -q tests/integration
 }
 
-# The cluster is made from this tree: one that a test left behind may hold another tree's data. KEEP=1 takes it as it is.
+# The cluster is made from this tree, once for all stages: one that a test left behind may hold another tree's data.
+# KEEP=1 takes it as it is.
 fresh_cluster() {
+  [[ -z $made_cluster ]] || return 0
+  made_cluster=yes
   hack/docker.sh
   hack/tools.sh kind
   [[ -n ${KEEP:-} ]] || hack/cluster.sh down
@@ -59,6 +64,18 @@ e2e() {
   (eval "$exports" && "$bin/pytest" -q tests/e2e)
 }
 
+# A random sequence of FAULTS faults under load; SEED gives the same sequence again.
+chaos() {
+  local exports log status=0
+  fresh_cluster
+  exports=$(hack/env.sh)
+  log=$(mktemp)
+  (eval "$exports" && exec "$bin/pytest" -q -s tests/chaos/test_random.py) | tee "$log" || status=$?
+  summary=$(tail -n 1 "$log")
+  rm "$log"
+  return "$status"
+}
+
 # An engine or the stream away for minutes, tenants that misbehave, replays. ARGUS_SCENARIOS=short takes less of each.
 scenarios() {
   local exports
@@ -70,6 +87,7 @@ scenarios() {
 # A second `make up` changes nothing and takes seconds: no pod is replaced or restarted.
 again() {
   local before after
+  [[ -z $made_cluster ]] || hack/up.sh # other stages may have left other settings
   pods() { kubectl --kubeconfig "$STATE/$CLUSTER.kubeconfig" -n argus get pods -o 'jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[*].restartCount}{"\n"}{end}' | sort; }
   fresh_cluster
   before=$(pods)
@@ -77,6 +95,7 @@ again() {
   after=$(pods)
   [[ $before == "$after" ]] || die "a second run replaced or restarted pods: $(diff <(echo "$before") <(echo "$after"))"
   hack/down.sh
+  made_cluster=
   [[ -z $(docker ps -aq --filter "name=^$CLUSTER-control-plane") ]] || die "down.sh left the cluster"
 }
 
@@ -93,6 +112,7 @@ finish() {
     printf '%-14s %6s\n' total "$(minutes "$SECONDS")"
   fi
   ((status == 0)) || say "FAILED${running:+ in $running}"
+  [[ -z $summary ]] || echo "$summary"
   exit "$status"
 }
 trap finish EXIT
@@ -100,12 +120,12 @@ trap 'exit 130' INT TERM
 
 minutes() { awk -v seconds="$1" 'BEGIN {printf "%.1f", seconds / 60}'; }
 
-(($#)) || die "which stages? (environment lint types layers unit chart integration e2e scenarios again)"
+(($#)) || die "which stages? (environment lint types layers unit chart integration e2e chaos scenarios again)"
 running=environment
 environment
 for running in "$@"; do
   case $running in
-    environment | lint | types | layers | unit | chart | integration | e2e | scenarios | again) ;;
+    environment | lint | types | layers | unit | chart | integration | e2e | chaos | scenarios | again) ;;
     *) die "no stage is named '$running'" ;;
   esac
   step "$running"
