@@ -89,6 +89,11 @@ def span(seconds: float) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+def counted(count: int, thing: str) -> str:
+    """So many of them, in words: `1 letter`, `2 letters`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def _by_reason(count: int, reasons: Mapping[str, int]) -> str:
     each = [f"[dim]{escape(code)}[/] {n:,}" for code, n in sorted(reasons.items())]
     return "\n".join([f"{count:,}", *each])

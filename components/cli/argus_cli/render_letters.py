@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from argus_cli.letters import Letter
+from argus_cli.render import counted
 from argus_cli.replay import Counts, Standing
 
 _COLUMNS: Final = ("when", "reason", "event", "step", "attempt", "id", "key", "settled")
@@ -167,7 +168,7 @@ def value_text(value: bytes) -> str | None:
 
 def counts_text(counts: Counts, *, dry: bool) -> str:
     """What a replay came to, in one sentence after the other."""
-    said = [f"{counts.matched:,} letters matched."]
+    said = [f"{counted(counts.matched, 'letter')} matched."]
     if dry:
         said.append(f"{counts.passing:,} would pass now.")
     else:

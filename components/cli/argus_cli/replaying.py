@@ -61,7 +61,7 @@ async def replay(settings: Settings, console: Console, request: Request) -> Coun
         _write(request.report, counts, str(error))
         raise
     message = counts_text(counts, dry=request.dry)
-    console.print(message)
+    console.print(message, markup=False, soft_wrap=True)
     _write(request.report, counts, message)
     return counts
 

@@ -21,7 +21,7 @@ from argus_cli.doctor.findings import (
     wrong,
 )
 from argus_cli.errors import MissingSettingError
-from argus_cli.render import span
+from argus_cli.render import counted, span
 from argus_cli.settings import Settings
 
 SUBJECT: Final = "database"
@@ -147,14 +147,17 @@ async def _stream(connection: Connection) -> list[Finding]:
                 f"Is it scaled to 0? {_STREAM_LOG} Meanwhile events wait in Kafka.",
             )
         ]
-    return [well(STREAM, f"{row['alive']} processes live")]
+    return [well(STREAM, f"processes that live: {row['alive']}")]
 
 
 async def _pipelines(connection: Connection) -> list[Finding]:
     rows = await connection.fetch(_PIPELINES)
     findings = [finding for row in rows for finding in of_pipeline(dict(row))]
     return findings or [
-        well(PIPELINES, f"all {len(rows)} are open and balanced, nothing is lost or late")
+        well(
+            PIPELINES,
+            f"{counted(len(rows), 'pipeline')}, balanced, nothing stands still or is late",
+        )
     ]
 
 

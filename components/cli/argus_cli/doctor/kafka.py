@@ -23,7 +23,7 @@ from argus_runtime.settings import KafkaSettings
 
 from argus_cli.doctor.findings import Finding, notable, told, unasked, unreached, well, wrong
 from argus_cli.errors import MissingSettingError
-from argus_cli.render import span
+from argus_cli.render import counted, span
 from argus_cli.settings import Settings
 
 SUBJECT: Final = "Kafka"
@@ -201,7 +201,7 @@ def judged(replica: Replica, now: float) -> Finding:
     advice = "Is the operator running? `kubectl -n argus logs deployment/argus-operator` says more."
     if replica.marker is None or not replica.complete:
         return wrong(REGISTRY, "it is not complete", advice)
-    tenants = f"{len(replica.documents)} tenants"
+    tenants = counted(len(replica.documents), "tenant")
     age = now - replica.marker.revision / 1000
     if age > FRESH_S:
         return wrong(REGISTRY, f"{tenants}, last confirmed {span(age)} ago", advice)
