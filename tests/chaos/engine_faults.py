@@ -1,6 +1,7 @@
 """Faults of the engines and of the way to them: cut off, restarted, full, emptied."""
 
 import asyncio
+import json
 import random
 from collections.abc import Sequence
 from typing import ClassVar, Final
@@ -12,6 +13,7 @@ from tests.chaos import node, pods
 from tests.chaos.fault import BITES_S, LOOK_S, RELEASE, Fault, NoBiteError, World, looking
 from tests.chaos.node import DISKS, Cut
 from tests.chaos.pods import Pod
+from tests.chaos.tenants import TENANT
 from tests.e2e.kubectl import NAMESPACE
 
 PORTS: Final = {"kafka": 9092, "valkey": 6379, "postgres": 5432}
@@ -26,8 +28,10 @@ class CutCable(Fault):
 
     def __init__(self, rng: random.Random) -> None:
         self.component = rng.choice(self.components)
+        self.refuses = (self.component, self.engine) == ("ingest", "kafka")
         self.hold = rng.uniform(5, 15)
         self._cuts: list[Cut] = []
+        self._probed = 0
         self._dropped = 0
 
     @property
@@ -46,6 +50,9 @@ class CutCable(Fault):
             await cut.make()
             if await node.connects(pid, engine.address, port):
                 raise NoBiteError(f"{pod.name} reaches {engine.name} all the same")
+            self._probed += await cut.dropped()
+        if self.component == "operator":
+            await _give_work(world)
 
     async def lift(self, world: World) -> None:
         for cut in self._cuts:
@@ -53,16 +60,26 @@ class CutCable(Fault):
             await cut.heal()
 
     async def proof(self, world: World) -> str:
-        if not self._dropped:
-            raise NoBiteError("nothing tried to get through")
-        return f"{self._dropped} packets dropped in {self.hold:.0f} s"
+        own = self._dropped - self._probed
+        if own <= 0:
+            raise NoBiteError("nothing but the probe tried to get through")
+        return f"{own} packets dropped in {self.hold:.0f} s"
+
+
+async def _give_work(world: World) -> None:
+    """Changes a tenant in what does not matter, so that the operator reconciles it."""
+    tenant = world.load.flows[0].tenant
+    name = f"chaos {asyncio.get_running_loop().time():.0f}"
+    await node.kubectl(
+        *("patch", "argustenant", TENANT, "-n", tenant.namespace, "--type=merge"),
+        *("-p", json.dumps({"spec": {"displayName": name}})),
+    )
 
 
 class CutKafka(CutCable):
     kind = "cut kafka"
     engine = "kafka"
     components = ("ingest", "stream", "operator")
-    refuses = True
 
 
 class CutRedis(CutCable):
@@ -84,6 +101,7 @@ class Restart(Fault):
 
     def __init__(self, rng: random.Random) -> None:
         self.engine = rng.choice(pods.ENGINES)
+        self.touches = frozenset({self.engine})
         self.refuses = self.engine == "kafka"
         self._rollout = rng.random() < 0.5
         self._before: Pod | None = None
@@ -110,6 +128,41 @@ class Restart(Fault):
         raise NoBiteError(f"{self._before.name} was not replaced")
 
 
+class FreezeEngine(Fault):
+    """An engine's processes are all stopped: it takes connections, and answers nothing."""
+
+    kind = "freeze engine"
+
+    def __init__(self, rng: random.Random) -> None:
+        self.engine = rng.choice(pods.ENGINES)
+        self.touches = frozenset({self.engine})
+        self.refuses = self.engine == "kafka"
+        self.hold = rng.uniform(4, 9)
+        self._pids: list[int] = []
+        self._seen = ""
+
+    @property
+    def name(self) -> str:
+        return f"freeze {self.engine}"
+
+    async def inject(self, world: World) -> None:
+        [pod] = await pods.living(self.engine)
+        self._pids = await node.freeze(pod.container)
+        states = {await node.state(pid) for pid in self._pids}
+        self._seen = f"{len(self._pids)} processes stopped for {self.hold:.0f} s"
+        if not states <= {"T", "Z"}:  # one that had ended is reaped later
+            raise NoBiteError(f"processes in states {states}")
+
+    async def lift(self, world: World) -> None:
+        await node.thaw(self._pids)
+
+    async def proof(self, world: World) -> str:
+        [pod] = await pods.living(self.engine)
+        if await pod.pid() != self._pids[0]:
+            raise NoBiteError(f"{pod.name} did not survive: pid {self._pids[0]} is gone")
+        return self._seen
+
+
 class FullDisk(Fault):
     """The engine's file system has no room for another byte."""
 
@@ -117,7 +170,12 @@ class FullDisk(Fault):
 
     def __init__(self, rng: random.Random) -> None:
         self.hold = rng.uniform(3, 8)
+        self._killed = rng.random() < 0.3
         self._said = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}{' and killed' if self._killed else ''}"
 
     async def inject(self, world: World) -> None:
         world.restarts.excuse(self.engine)
@@ -130,6 +188,16 @@ class FullDisk(Fault):
                 raise NoBiteError(f"{pod.name} wrote on in spite of a full disk")
             await asyncio.sleep(LOOK_S)
             self._said = await _complaint(pod)
+        if self._killed:
+            await self._kill()
+
+    async def _kill(self) -> None:
+        """It cannot come back before there is room: restarts find the disk full."""
+        [pod] = await pods.living(self.engine)
+        try:
+            await node.signal(await pod.pid(), "KILL")
+        except node.NodeError:  # it has ended by itself
+            return
 
     async def lift(self, world: World) -> None:
         await DISKS[self.engine].free()

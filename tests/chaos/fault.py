@@ -44,6 +44,8 @@ class Fault(ABC):
     refuses: bool = False
     """Whether clients may be refused, or not answered, because of it."""
     hold: float = 0.0
+    touches: frozenset[str] = frozenset()
+    """Components that restart because of it; two faults at once touch different ones."""
 
     @abstractmethod
     def __init__(self, rng: random.Random) -> None:

@@ -11,6 +11,7 @@ from tests.chaos.engine_faults import (
     CutPostgres,
     CutRedis,
     Flush,
+    FreezeEngine,
     FullDiskKafka,
     FullDiskPostgres,
     Restart,
@@ -86,10 +87,49 @@ class Skew(Fault):
 _SKEWS: Final = (-30 * 3600.0, -3600.0, 3000.0, 3 * 3600.0, 9000 * 3600.0)
 """Seconds; with an hour more, an event is a dead letter."""
 
+_COMBINED: Final[tuple[type[Fault], ...]] = (
+    *(KillIngest, KillStream, KillOperator, KillKafka, KillRedis, KillPostgres),
+    *(CutKafka, CutRedis, CutPostgres, FreezeEngine, Restart, Flush),
+)
+
+
+class Pair(Fault):
+    """Two faults at once."""
+
+    kind = "two at once"
+
+    def __init__(self, rng: random.Random) -> None:
+        while True:
+            drawn = [kind(rng) for kind in rng.sample(_COMBINED, 2)]
+            if drawn[0].touches.isdisjoint(drawn[1].touches):
+                break
+        # what needs something to be there comes before what takes it away
+        self._first, self._second = sorted(drawn, key=lambda one: len(one.touches))
+        self.hold = max(one.hold for one in drawn)
+        self.refuses = any(one.refuses for one in drawn)
+
+    @property
+    def name(self) -> str:
+        return f"{self._first.name} and {self._second.name}"
+
+    async def inject(self, world: World) -> None:
+        await self._first.inject(world)
+        await self._second.inject(world)
+
+    async def lift(self, world: World) -> None:
+        try:
+            await self._second.lift(world)
+        finally:
+            await self._first.lift(world)
+
+    async def proof(self, world: World) -> str:
+        return f"{await self._first.proof(world)}; {await self._second.proof(world)}"
+
+
 KINDS: Final[tuple[type[Fault], ...]] = (
     *(KillIngest, KillStream, KillOperator, KillKafka, KillRedis, KillPostgres),
-    *(FreezeStream, CutKafka, CutRedis, CutPostgres, Restart),
-    *(FullDiskKafka, FullDiskPostgres, Roll, Scale, Flush, Skew),
+    *(FreezeStream, FreezeEngine, CutKafka, CutRedis, CutPostgres, Restart),
+    *(FullDiskKafka, FullDiskPostgres, Roll, Scale, Flush, Skew, Pair),
 )
 
 

@@ -83,6 +83,26 @@ async def pid(container: str) -> int:
     raise NodeError(f"containerd runs no task {container}")
 
 
+async def freeze(container: str) -> list[int]:
+    """Stops all processes of a container, the main one first, so that no more come; their pids."""
+    main = await pid(container)
+    await signal(main, "STOP")
+    listed = (await inside("ctr", "-n", "k8s.io", "task", "ps", container)).splitlines()[1:]
+    others = [found for line in listed if (found := int(line.split()[0])) != main]
+    await _signal_those_left(others, "STOP")
+    return [main, *others]
+
+
+async def thaw(processes: list[int]) -> None:
+    """Lets stopped processes go on, the main one last."""
+    await _signal_those_left([*reversed(processes)], "CONT")
+
+
+async def _signal_those_left(processes: list[int], name: str) -> None:
+    """To each its own call: one that has gone must not spare the others."""
+    await shell("\n".join(f"kill -{name} {process} 2>/dev/null || true" for process in processes))
+
+
 async def signal(process: int, name: str) -> None:
     """Sends a signal, such as `KILL`, to one process of the node."""
     await inside("kill", f"-{name}", str(process))

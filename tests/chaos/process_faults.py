@@ -9,8 +9,6 @@ from tests.chaos.fault import RELEASE, Fault, NoBiteError, World, looking, metri
 from tests.chaos.pods import Pod
 from tests.e2e.kubectl import NAMESPACE, ROOT
 
-LIVENESS_S: Final = 30.0
-"""The chart's liveness window of our processes: periodSeconds times failureThreshold."""
 MEMBER_TTL_S: Final = 10.0
 """ARGUS_MEMBERSHIP__TTL, as the stream has it by default."""
 
@@ -21,6 +19,7 @@ class Kill(Fault):
     component: ClassVar[str]
 
     def __init__(self, rng: random.Random) -> None:
+        self.touches = frozenset({self.component})
         self._which = rng.random()
         self._pod: Pod | None = None
         self._pid = 0
@@ -124,6 +123,13 @@ class FreezeStream(Fault):
     async def proof(self, world: World) -> str:
         assert self._pod is not None
         return f"{self._pod.name}: {self._seen}"
+
+
+async def _liveness_window() -> float:
+    """Seconds of failing probes after which the kubelet restarts a stream."""
+    deployment = await node.get("deployment", f"{RELEASE}-stream", "-n", NAMESPACE)
+    probe = deployment["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]
+    return float(probe["periodSeconds"] * probe["failureThreshold"])
 
 
 class Roll(Fault):

@@ -5,11 +5,12 @@ import json
 import secrets
 from typing import Any, Final
 
+from tests.chaos import node
 from tests.e2e import tenants as e2e
 from tests.e2e.kubectl import kubectl
 from tests.e2e.tenants import PIPELINE, TENANT, Tenant, new_address
 
-__all__ = ["PIPELINE", "TENANT", "UNLIMITED", "Tenant", "make", "new_address", "remove"]
+__all__ = ["PIPELINE", "TENANT", "UNLIMITED", "Tenant", "make", "new_address", "remove", "well"]
 
 UNLIMITED: Final[dict[str, Any]] = {
     "perKey": {"rate": 1_000_000, "burst": 1_000_000},
@@ -55,6 +56,20 @@ async def make(
     await asyncio.to_thread(kubectl, "apply", "-f", "-", stdin=applied)
     await asyncio.to_thread(e2e.wait_ready, namespace)
     return await asyncio.to_thread(e2e.existing, url, namespace)
+
+
+async def well(tenant: Tenant, within: float) -> None:
+    """Waits until every condition of both resources says that all is as it should be."""
+    for kind, name, conditions in (
+        ("argustenant", TENANT, ("Ready", "Synced")),
+        ("arguspipeline", PIPELINE, ("Ready", "Synced", "Healthy")),
+    ):
+        for condition in conditions:
+            await node.kubectl(
+                *("wait", f"{kind}/{name}", "-n", tenant.namespace),
+                *(f"--for=condition={condition}", f"--timeout={within:.0f}s"),
+                timeout=within + 10,
+            )
 
 
 def remove(namespaces: list[str], within: float = 120) -> None:

@@ -28,6 +28,8 @@ CALM_S = 3.0
 """Seconds without a fault after each one: its window is over."""
 SERVES_S = 60.0
 DRAINED_S = 120.0
+WELL_S = 90.0
+"""The operator looks at what only time changes each 30 s."""
 ACKNOWLEDGED = 0.95
 
 
@@ -163,6 +165,9 @@ async def _promises(world: World, subtests: pytest.Subtests) -> None:
     for what, problem in report.checks.items():
         with subtests.test(what):
             assert not problem, problem
+    for flow in world.load.flows:
+        with subtests.test(f"{flow.tenant.namespace}: all conditions are true"):
+            await tenants.well(flow.tenant, WELL_S)
     with subtests.test("all pods are ready, and restarted only as often as they were made to"):
         odd = await world.restarts.judge(await pods.all_ready())
         assert not odd, odd

@@ -39,6 +39,7 @@ class Found:
     by_event: Mapping[str, int]
     rolled: Mapping[str, int]
     counted: Mapping[str, int]
+    by_reason: Mapping[str, int]
     held: Books
 
 
@@ -95,6 +96,7 @@ async def gather(
         by_event=stored,
         rolled={row[0]: int(row[1]) for row in rolled},
         counted=await _counted(tenant, counters, reader, stored),
+        by_reason=await _by_reason(tenant, reader),
         held=audited,
     )
 
@@ -106,6 +108,18 @@ async def _letters(tenant: Tenant, letters: Log) -> dict[bytes, list[str]]:
         written = next(written_ids(letter.value), b"")
         found.setdefault(written, []).append(letter.reason)
     return found
+
+
+async def _by_reason(
+    tenant: Tenant, reader: "asyncpg.Connection[asyncpg.Record]"
+) -> dict[str, int]:
+    """Dead letters as the ledger counts them."""
+    rows = await reader.fetch(
+        "select key, value::bigint from argus.pipeline_ledger,"
+        " jsonb_each_text(dead_lettered_by_reason) where topic = $1",
+        tenant.topic,
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 async def _counted(
@@ -148,6 +162,10 @@ def judge(flow: Flow, found: Found) -> dict[str, str]:
         "no dead letter was written twice": _doubled_letters(flow, found),
         "nothing else is a dead letter": _some(found.letters.keys() - flow.letters.keys()),
         "dead letters say the right reason": _wrong_reasons(flow, found),
+        "the ledger counts letters by reason": _differ(
+            Counter(reason for reasons in found.letters.values() for reason in reasons),
+            found.by_reason,
+        ),
         "rollups equal rows": _differ(found.by_event, found.rolled),
         "live counters equal rows": _differ(found.by_event, found.counted),
         "the books balance": "" if found.held.verdict is Verdict.BALANCED else _books(found.held),
