@@ -5,6 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
+from argus_cli import database, log
+from argus_cli.errors import UnreachableError
+from argus_cli.settings import Settings
+
 from tests.chaos import node, pods
 from tests.chaos.load import Load
 from tests.chaos.node import kubectl
@@ -59,6 +63,23 @@ async def answers(part: str, port: int, within: float = 120.0) -> float:
     attempt = f"timeout 0.2 bash -c '</dev/tcp/{where}/{port}' 2>/dev/null"
     await node.shell(f"until {attempt}; do sleep 0.05; done", timeout=within)
     return asyncio.get_running_loop().time()
+
+
+async def reachable(settings: Settings, within: float = 60.0) -> None:
+    """Waits until the books can be read from here: a Service learns late that its pod is ready."""
+
+    async def read() -> bool | None:
+        try:
+            async with (
+                database.reading(settings.require_database()) as held,
+                log.reading(settings.require_kafka()) as records,
+            ):
+                await records.ends((line.topic, line.partition) for line in await held.lines())
+                return True
+        except UnreachableError:
+            return None
+
+    await eventually(read, within, "database and log can be read")
 
 
 @asynccontextmanager

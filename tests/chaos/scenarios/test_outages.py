@@ -14,7 +14,7 @@ from tests.chaos.engine_faults import PORTS
 from tests.chaos.fault import metric
 from tests.chaos.load import Flow, Load, acknowledged_share
 from tests.chaos.scenarios.conftest import MakeTenant, Say
-from tests.chaos.scenarios.outage import answers, away, under
+from tests.chaos.scenarios.outage import answers, away, reachable, under
 from tests.chaos.scenarios.span import span
 from tests.chaos.verify import verify
 from tests.e2e.tenants import TENANT
@@ -90,6 +90,7 @@ async def test_kafka_is_away_under_load(
             await asyncio.sleep(OUTAGE_S)
         back = await answers("kafka", PORTS["kafka"])
         await pods.all_ready()
+        await reachable(settings)
         await asyncio.sleep(WARM_S)
 
     missed = acknowledged_share(load.flows, [(0, gone), (back, float("inf"))])
@@ -150,6 +151,7 @@ async def test_postgresql_is_away_under_load(
             await asyncio.sleep(OUTAGE_S)
         back = await answers("postgres", PORTS["postgres"])
         await pods.all_ready()
+        await reachable(settings)
         samples = await drained(load, settings, offered)
 
     good, total = acknowledged_share(load.flows, [(0, gone), (back, float("inf"))])
