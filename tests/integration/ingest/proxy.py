@@ -9,7 +9,7 @@ CHUNK = 65_536
 
 
 class Proxy:
-    """Forwards to a port; can hang (nothing passes) or refuse (nobody connects)."""
+    """Forwards to a port; can be slow, hang (nothing passes) or refuse (nobody connects)."""
 
     def __init__(self, target: int, *, is_kafka: bool = False) -> None:
         """A broker tells clients its own address; with `is_kafka` they are told the proxy's."""
@@ -20,6 +20,8 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
+        self.delay = 0.0
+        """Seconds that a question and its answer are held back."""
 
     async def start(self) -> None:
         """Listens, on the same port each time."""
@@ -61,9 +63,14 @@ class Proxy:
                 end.transport.abort()
             self._writers -= {writer, far_writer}
 
+    async def _hold(self) -> None:
+        if self.delay:
+            await asyncio.sleep(self.delay / 2)
+        await self._open.wait()
+
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK):
-            await self._open.wait()
+            await self._hold()
             writer.write(data)
             await writer.drain()
         raise ConnectionResetError("the other end closed")
@@ -77,7 +84,7 @@ class Proxy:
         while True:
             head = await reader.readexactly(4)
             body = await reader.readexactly(int.from_bytes(head, "big"))
-            await self._open.wait()
+            await self._hold()
             writer.write(head + body.replace(told, ours))
             await writer.drain()
 
