@@ -64,6 +64,8 @@ async def tail(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     show = _json if as_json else _lines(console)
+    if console.is_terminal and not as_json:
+        console.print("[dim]What comes in from now on is shown; Ctrl-C ends.[/]")
 
     def chosen(sightings: Sequence[Sighting]) -> None:
         show([one for one in sightings if not events or named(one.event, events)])

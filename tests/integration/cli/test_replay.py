@@ -4,15 +4,18 @@ import asyncio
 import json
 import os
 import random
-import signal
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
+import typer
 from argus_cli import books, listing, replaying
 from argus_cli.database import Database
+from argus_cli.errors import UnreachableError
 from argus_cli.ledger import Verdict
 from argus_cli.letters import Filter
 from argus_cli.log import Log
@@ -29,6 +32,7 @@ from tests.integration.stream.world import DAY, Message, World, event, micros, r
 
 HOUR = 3_600
 OLD = 2 * DAY
+KILLS = 3
 GONE = b'{"event":"signup","colour":"red"}'
 
 pytestmark = pytest.mark.timeout(180)
@@ -60,6 +64,7 @@ async def replay(
     *,
     chosen: Filter | None = None,
     dry: bool = False,
+    asks: bool = False,
     report: Path | None = None,
     **options: object,
 ) -> Counts:
@@ -68,7 +73,7 @@ async def replay(
         filter=chosen or Filter(),
         options=Options(**({"rate": 0, "wait": 20} | options)),  # type: ignore[arg-type]
         dry=dry,
-        asks=False,
+        asks=asks,
         report=report,
     )
     return await replaying.replay(settings, console, request)
@@ -206,6 +211,71 @@ async def test_a_dry_run_publishes_nothing_and_says_what_would_pass(
     assert await log_end(world, records, pipeline) == 3
 
 
+async def test_nothing_is_published_while_the_log_is_not_read(
+    world: World, settings: Settings, console: Console, records: Log, tmp_path: Path
+) -> None:
+    pipeline = await narrow(world)
+    await world.produce(pipeline, [old(1)])
+    async with world.stream():
+        await world.settled(pipeline, 1)
+    await widen(world, pipeline, 30 * DAY)
+    await world.produce(pipeline, [event(), event()])
+
+    with pytest.raises(UnreachableError, match=r"2 records .* were not read"):
+        await replay(world, settings, console, wait=0.3, report=tmp_path / "report")
+
+    assert await log_end(world, records, pipeline) == 3
+    document = json.loads((tmp_path / "report").read_text())
+    assert (document["replayed"], "argus ledger" in document["message"]) == (0, True)
+
+
+async def test_a_stream_that_stops_in_the_middle_leaves_the_rest_to_the_next_run(
+    world: World, settings: Settings, console: Console, view: Database, records: Log
+) -> None:
+    pipeline = await narrow(world)
+    await world.produce(pipeline, [old(number) for number in range(30)])
+    async with world.stream():
+        await world.settled(pipeline, 30)
+    await widen(world, pipeline, 30 * DAY)
+
+    first = await replay(world, settings, console, wait=0.5)
+    async with world.stream():
+        second = await replay(world, settings, console)
+
+    assert (first.replayed, first.unsettled) == (30, 30)
+    assert (second.replayed, second.settled) == (0, 30)
+    assert len(await world.rows(pipeline)) == 30
+    await audited(world, view, records)
+
+
+async def test_who_is_asked_and_says_no_publishes_nothing(
+    world: World,
+    settings: Settings,
+    console: Console,
+    records: Log,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline = await narrow(world)
+    await world.produce(pipeline, [old(1), old(2)])
+    async with world.stream():
+        await world.settled(pipeline, 2)
+    await widen(world, pipeline, 30 * DAY)
+    asked = []
+
+    def no(question: str, *, abort: bool) -> None:
+        asked.append(question)
+        assert abort
+        raise typer.Abort
+
+    monkeypatch.setattr(typer, "confirm", no)
+
+    with pytest.raises(typer.Abort):
+        await replay(world, settings, console, asks=True)
+
+    assert await log_end(world, records, pipeline) == 2
+    assert "2 would pass now. Publish 2 at once?" in asked[0]
+
+
 async def test_only_what_the_filter_takes_is_replayed(
     world: World, settings: Settings, console: Console
 ) -> None:
@@ -251,28 +321,29 @@ async def test_a_run_that_is_killed_and_run_again_neither_loses_nor_doubles(
         await widen(world, pipeline, 30 * DAY)
     dice = random.Random(os.environ.get("SEED", "1"))
     async with world.stream():
-        cut = 0
-        while True:
-            end = await log_end(world, records, pipeline)
-            killed = await _killed(world, after=end + dice.randint(1, 25), records=records)
-            if not killed:
-                break
-            cut += 1
+        for _ in range(KILLS):
+            end = await log_end(world, records, pipeline) + dice.randint(1, 10)
+            async with _run(world, "--rate", "10") as run:
+                while await log_end(world, records, pipeline) < end:
+                    assert run.returncode is None
+                    await asyncio.sleep(0.02)
+                run.kill()
+        async with _run(world, "--rate", "0") as run:
+            assert await run.wait() == 0
         await world.settled(pipeline, await log_end(world, records, pipeline))
 
     ledger = await world.ledger(pipeline)
-    print(f"killed {cut} times: {dict(ledger)}")
-    assert cut >= 3
     assert (ledger["stored"], ledger["dead_lettered"], ledger["duplicate"]) == (120, 120, 0)
     assert len(await world.rows(pipeline)) == 120
     await audited(world, view, records)
 
 
-async def _killed(world: World, after: int, records: Log) -> bool:
-    """Runs `argus dlq replay`, and kills it once the log has so many records; False if it ended."""
+@asynccontextmanager
+async def _run(world: World, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`argus dlq replay` in a process of its own, which is dead afterwards."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from argus_cli.main import main; main()"),
-        *("dlq", "replay", "--rate", "20", "--wait", "30", "--yes"),
+        *("dlq", "replay", "--wait", "30", "--yes", *options),
         env=os.environ
         | {
             "ARGUS_KAFKA": world.bootstrap,
@@ -280,12 +351,9 @@ async def _killed(world: World, after: int, records: Log) -> bool:
             "ARGUS_REGISTRY_TOPIC": world.registry_topic,
         },
     )
-    pipeline = world.pipelines["web"]
-    while process.returncode is None:
-        if await log_end(world, records, pipeline) >= after:
-            process.send_signal(signal.SIGKILL)
-            await process.wait()
-            return True
-        await asyncio.sleep(0.02)
-    assert process.returncode == 0
-    return False
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
