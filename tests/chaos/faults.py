@@ -104,26 +104,28 @@ class Pair(Fault):
             if drawn[0].touches.isdisjoint(drawn[1].touches):
                 break
         # what needs something to be there comes before what takes it away
-        self._first, self._second = sorted(drawn, key=lambda one: len(one.touches))
+        first, second = sorted(drawn, key=lambda one: len(one.touches))
+        self.faults = (first, second)
         self.hold = max(one.hold for one in drawn)
         self.refuses = any(one.refuses for one in drawn)
 
     @property
     def name(self) -> str:
-        return f"{self._first.name} and {self._second.name}"
+        return " and ".join(one.name for one in self.faults)
 
     async def inject(self, world: World) -> None:
-        await self._first.inject(world)
-        await self._second.inject(world)
+        for one in self.faults:
+            await one.inject(world)
 
     async def lift(self, world: World) -> None:
+        first, second = self.faults
         try:
-            await self._second.lift(world)
+            await second.lift(world)
         finally:
-            await self._first.lift(world)
+            await first.lift(world)
 
     async def proof(self, world: World) -> str:
-        return f"{await self._first.proof(world)}; {await self._second.proof(world)}"
+        return "; ".join([await one.proof(world) for one in self.faults])
 
 
 KINDS: Final[tuple[type[Fault], ...]] = (
