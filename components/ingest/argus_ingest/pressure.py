@@ -144,6 +144,7 @@ class Watch:
         self._ceiling = 0.0
         """What `offered` must stay below."""
         self._fresh_until = -inf
+        self._committed: dict[int, int] = {}
         self._unread = 0
         self._positions: deque[tuple[float, int]] = deque(maxlen=_RATE_SAMPLES)
 
@@ -156,6 +157,7 @@ class Watch:
     ) -> None:
         """Takes a look's result; each of `replicas` processes may take in a part of the room."""
         threshold, pipeline = settings.threshold, self.pipeline
+        states = [self._remember(number, state) for number, state in enumerate(states)]
         verdict = judge(states, pipeline, settings.record_bytes)
         self._unread = verdict.records
         self._positions.append((look.began, sum(state.position for state in states)))
@@ -172,6 +174,14 @@ class Watch:
         metrics.UNREAD_BYTES.labels(*labels).set(verdict.bytes)
         metrics.UNREAD_SHARE.labels(*labels).set(verdict.fullness)
         metrics.REFUSING.labels(*labels).set(0 if self.refused is None else 1)
+
+    def _remember(self, partition: int, state: PartitionState) -> PartitionState:
+        """With the last commit that was seen: brokers forget a group's offsets with its topic, but
+        the stream does not forget what it has read."""
+        if state.committed is None:
+            return state._replace(committed=self._committed.get(partition))
+        self._committed[partition] = state.committed
+        return state
 
     def _reason(self, verdict: Verdict, threshold: float) -> str | None:
         name = self.pipeline.name

@@ -3,12 +3,13 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import NewPartitions
-from aiokafka.errors import RequestTimedOutError
+from aiokafka.admin import NewPartitions, NewTopic
+from aiokafka.errors import NoError, RequestTimedOutError, TopicAlreadyExistsError
 from argus_contract.names import STREAM_GROUP, TopicName
 from argus_ingest.adapters.kafka_watcher import KafkaWatcher
 from argus_ingest.pressure import PartitionState, Question
@@ -180,6 +181,48 @@ async def test_503_while_the_unread_log_nears_its_retention(broker: Kafka, run_e
         assert metrics[f"argus_ingest_unread_bytes{{{labels}}}"] > 16_000
         await commit(broker, full, 17)
         await eventually(post, lambda status: status == 202)
+
+
+async def test_503_while_the_log_ends_before_what_the_stream_has_read(
+    broker: Kafka, run_edge: Run
+) -> None:
+    topic = await broker.create()
+    acme = tenant(pipeline("main", topic))
+    await broker.publish(acme)
+    await fill(broker, topic, 20)
+    await commit(broker, topic, 20)
+    async with run_edge() as edge:
+        await edge.until_ready()
+
+        async def post() -> int:
+            return (await edge.post(acme.server_key, EVENT)).status_code
+
+        assert await post() == 202
+        await commit(broker, topic, 21)
+        await asyncio.sleep(0.5)
+        # By hand, and Kafka forgets the commits with the topic.
+        await broker.admin.delete_topics([topic])
+        await eventually(partial(recreated, broker, topic), bool)
+        await eventually(post, lambda status: status == 503)
+        await asyncio.sleep(1)
+        answer = await edge.post(acme.server_key, EVENT)
+        assert answer.status_code == 503
+        assert "made anew or cut" in answer.json()["detail"]
+        # Nor does a process that comes later take events, once the stream has committed again.
+        await commit(broker, topic, 21)
+        async with run_edge() as other:
+            await other.until_ready()
+            assert (await other.post(acme.server_key, EVENT)).status_code == 503
+        await fill(broker, topic, 30)
+        await eventually(post, lambda status: status == 202)
+
+
+async def recreated(broker: Kafka, topic: str) -> bool:
+    """Makes the topic again; False while the old one is not gone yet."""
+    answer = await broker.admin.create_topics([NewTopic(topic, 1, 1)])
+    ((_, code, *_),) = answer.topic_errors
+    assert code in (NoError.errno, TopicAlreadyExistsError.errno)
+    return bool(code == NoError.errno)
 
 
 async def test_503_while_the_oldest_unread_record_nears_its_end(

@@ -140,6 +140,21 @@ def test_a_log_that_ends_before_what_is_read_is_never_room(end: int) -> None:
     assert not judge([state(), state(committed=None)], MAIN, 1.0).rewound
 
 
+async def test_a_commit_that_vanishes_with_its_topic_is_remembered() -> None:
+    watcher = FakeWatcher()
+    watcher.states[MAIN.topic] = [state(committed=90)]
+    async with watching(watcher) as pressure:
+        pressure.update({TENANT.id: TENANT})
+        await pressure.admit(MAIN)
+        watcher.states[MAIN.topic] = [state(end=3, committed=None)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(BacklogError, match="made anew or cut"):
+            await pressure.admit(MAIN)
+        watcher.states[MAIN.topic] = [state(end=3, committed=1)]
+        await asyncio.sleep(0.1)
+        await pressure.admit(MAIN)
+
+
 def offered(size: int) -> list[Bundle]:
     bundle = Bundle(MAIN)
     bundle.size = size
