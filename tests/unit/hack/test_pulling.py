@@ -88,7 +88,7 @@ def test_an_engine_image_that_is_there_is_not_pulled_again(host: Host) -> None:
 def test_the_application_is_built_on_the_published_debian(host: Host) -> None:
     host.stand_in("docker", BUILT)
     done = host.run("images.sh", "--print", "app", ARGUS_IMAGES="pull")
-    assert done.stdout.strip() == "argus/app:0.1.0-0123456789ab"
+    assert done.stdout.strip() == "argus/app:0.2.0-0123456789ab"
     (build,) = [call for call in host.called() if call.startswith("docker build")]
     assert "--build-arg BASE=debian:bookworm-slim" in build
 
