@@ -7,9 +7,9 @@ from functools import lru_cache
 from itertools import count
 from typing import Final
 
-_TEXT: Final = re.compile(
-    r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
-)
+UUID_PATTERN: Final = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+"""A UUID in its canonical form, as a regular expression."""
+_TEXT: Final = re.compile(UUID_PATTERN)
 
 _random_bits: Final = random.Random().getrandbits  # noqa: S311  # need not be unguessable
 _VARIANT: Final = 0b10 << 62

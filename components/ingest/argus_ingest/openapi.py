@@ -4,17 +4,21 @@ FastAPI cannot see a route that stands in front of it, so this adds the operatio
 """
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from argus_contract.events import Event
+from argus_contract.events import TYPED, Event, HealthMetric, Name, Typed
+from argus_contract.ids import UUID_PATTERN
 from argus_contract.rejects import Code
 from argus_contract.sizes import KIB, MAX_BODY, MAX_EVENT, MAX_EVENTS, MAX_INFLATED, MIB
+from msgspec import Meta
 
 from argus_ingest import errors
 from argus_ingest.endpoint import PATH
 from argus_ingest.errors import TYPE_PREFIX, ProblemError
 
+_UUID: Final = Meta(pattern=f"^{UUID_PATTERN}$", description="A UUID")
+_OBJECT: Final = dict[str, Any]
 _REF: Final = "#/components/schemas/{name}"
 _DESCRIPTION: Final = f"""\
 Takes one event, an array of events, `{{"batch": [...]}}`, or NDJSON (`application/x-ndjson`).
@@ -69,8 +73,10 @@ def _is_problem(kind: Any) -> bool:
 def extend(document: dict[str, Any]) -> dict[str, Any]:
     """Adds the hot route and its schemas to an OpenAPI document, in place."""
     components = document.setdefault("components", {})
-    described = (_described_event(), Accepted, Problem)
+    events = _described_events()
+    described = (*events, Accepted, Problem)
     _, schemas = msgspec.json.schema_components(described, ref_template=_REF)
+    schemas["Event"] = {"oneOf": [{"$ref": _REF.format(name=kind.__name__)} for kind in events]}
     components.setdefault("schemas", {}).update(schemas)
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "An API key"},
@@ -86,14 +92,28 @@ def extend(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _described_event() -> type[msgspec.Struct]:
-    """The event with its properties as the object that they are, not as the bytes we keep."""
-    properties: dict[str, Any] = {"properties": (dict[str, Any] | None, None)}
-    fields = []
+def _described_events() -> list[type[msgspec.Struct]]:
+    """Custom events, then each typed one with the properties that it must have."""
+    other = Meta(extra_json_schema={"not": {"enum": list(TYPED)}})
+    custom = _described_event("CustomEvent", event=Annotated[Name, other])
+    return [custom, *(_typed_event(name, kind) for name, kind in TYPED.items())]
+
+
+def _typed_event(name: str, properties: type[Typed]) -> type[msgspec.Struct]:
+    required: dict[str, Any] = {"event": Literal[name], "properties": properties}
+    if properties is HealthMetric:
+        required["value"] = float
+    return _described_event(f"{properties.__name__}Event", **required)
+
+
+def _described_event(title: str, **required: Any) -> type[msgspec.Struct]:
+    """An event as clients write it, where we keep some of it as bytes or judge it later."""
+    written: dict[str, Any] = {"id": Annotated[str, _UUID] | None, "properties": _OBJECT | None}
+    fields: list[Any] = list(required.items())
     for field in msgspec.structs.fields(Event):
-        default = () if field.required else (field.default,)
-        fields.append((field.name, *properties.get(field.name, (field.type, *default))))
-    return msgspec.defstruct("Event", fields, forbid_unknown_fields=True)
+        if field.name not in required:
+            fields.append((field.name, written.get(field.name, field.type), None))
+    return msgspec.defstruct(title, fields, forbid_unknown_fields=True)
 
 
 def _operation() -> dict[str, Any]:
@@ -110,7 +130,7 @@ def _operation() -> dict[str, Any]:
 
 def _request_content() -> dict[str, Any]:
     event = {"$ref": _REF.format(name="Event")}
-    many = {"type": "array", "items": event, "maxItems": MAX_EVENTS}
+    many = {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_EVENTS}
     batch = {
         "type": "object",
         "properties": {"batch": many},

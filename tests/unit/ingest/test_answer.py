@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from argus_contract.events import Event
 from argus_contract.keys import hash_key
 from argus_ingest import answer, errors, openapi
 from argus_ingest.buckets import KEY, NOBODY, Verdict
@@ -63,8 +64,14 @@ def test_the_openapi_document_describes_every_status() -> None:
     statuses = {str(kind.status) for kind in openapi.problems()}
     assert set(operation["responses"]) == statuses | {"202"}
     schemas = described["components"]["schemas"]
-    assert schemas["Event"]["required"] == ["event"]
-    assert schemas["Event"]["additionalProperties"] is False
+    kinds = [schemas[one["$ref"].rpartition("/")[2]] for one in schemas["Event"]["oneOf"]]
+    assert [kind["required"] for kind in kinds] == [
+        ["event"],
+        *[["event", "properties"]] * 3,
+        ["event", "properties", "value"],
+    ]
+    assert all(kind["additionalProperties"] is False for kind in kinds)
+    assert {*kinds[0]["properties"]} == {*Event.__struct_fields__}
     assert schemas["Accepted"]["properties"].keys() == {"accepted", "rejected"}
 
 
