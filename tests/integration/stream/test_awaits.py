@@ -19,7 +19,7 @@ from tests.integration.stream.awaits import workload
 from tests.integration.stream.awaits.fork import fork_server
 from tests.integration.stream.awaits.points import Point, points
 from tests.integration.stream.awaits.server import PACKAGE
-from tests.integration.stream.awaits.trial import Trials, Way, lane, plain, troubled
+from tests.integration.stream.awaits.trial import Trials, Way, guarded, lane, plain, troubled
 from tests.integration.stream.world import Database, micros
 
 LANES: Final = 6
@@ -108,10 +108,11 @@ async def test_killed_after_any_await_it_ends_as_if_undisturbed(
         for _ in range(LANES):
             world = await stack.enter_async_context(lane(kafka, redis_url, migrated))
             lanes.append(Trials(world, server, logs, tmp_path))
-        expected, easily = await lanes[0].undisturbed(plain)
-        also, with_trouble = await lanes[0].undisturbed(troubled)
-        assert not workload.differences(expected, also)
-        counts: Mapping[Way, Counter[str]] = {plain: easily, troubled: with_trouble}
+        expected = await lanes[0].undisturbed()
+        counts: dict[Way, Counter[str]] = {}
+        for way in (plain, troubled, guarded):
+            found, counts[way] = await lanes[0].unharmed(way)
+            assert not workload.differences(expected, found)
         first = list(first_times(server.points, counts))
         trials = first + list(later_times(first, counts, random.Random(seed)))
         unreached = set(server.points) - {trial.point for trial in first}

@@ -6,15 +6,16 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
 from argus_contract import redis_keys
+from argus_contract.rejects import Code
 from argus_operator.adapters.migrations import migrate
 from argus_runtime import assets
 from redis.asyncio import Redis
@@ -26,7 +27,7 @@ from tests.integration.stream.awaits.server import Job
 from tests.integration.stream.awaits.workload import Case, State
 from tests.integration.stream.processes import variables
 from tests.integration.stream.proxy import Proxy
-from tests.integration.stream.world import Database, Message, World, event, until
+from tests.integration.stream.world import Database, Message, World, event, reject, until
 
 WITHIN: Final = 90.0
 """Seconds that one stream may take for the whole input, on a machine with much else to do."""
@@ -43,16 +44,28 @@ _SETTINGS: Final = {
     "ARGUS_BATCH__LINGER": "0.02",
     "ARGUS_STORE__FIRST_DELAY": "0.05",
     "ARGUS_STORE__MOST_DELAY": "0.2",
+    "ARGUS_LETTER_PATIENCE": "5",
 }
-"""Small batches, so that there are several for each partition."""
+"""Small batches, several for each partition, and no way that only a slow machine would take."""
 _ONE_BATCH: Final = {
     "ARGUS_BATCH__RECORDS": "1000",
     "ARGUS_BATCH__EAGER": "1000",
     "ARGUS_BATCH__LINGER": "0.5",
 }
 """All pipelines in one batch."""
+_GUARDED: Final = {
+    "ARGUS_GUARD__RUN": "1",
+    "ARGUS_GUARD__PROBE": "0.2",
+    "ARGUS_LETTER_TIMEOUT": "60",
+    "ARGUS_LETTER_PATIENCE": "60",
+    "ARGUS_GRACE": "0.2",
+}
+"""The first refusal trips, so no letter is written that is none at the end; and nothing waits."""
+_SESSIONS: Final = "pg_stat_activity WHERE datname = current_database() AND usename = $1"
 _SHOWN_SECONDS: Final = 2.5
 """Enough for the stream to show its offsets twice."""
+_HUNG_SECONDS: Final = 1.5
+"""Enough for a partition that was opened to come to its first letter."""
 
 
 @asynccontextmanager
@@ -126,14 +139,20 @@ class Trials:
             script.write_text(f"{script.read_text()}\n-- {name}\n")
         return str(target)
 
-    async def undisturbed(self, way: "Way") -> tuple[State, Counter[str]]:
+    async def undisturbed(self) -> State:
+        """What is left of a run that nobody disturbs."""
+        async with plain(self) as (case, _, _):
+            await self._finish(case)
+        return await workload.state(self.world, case.pipeline)
+
+    async def unharmed(self, way: "Way") -> tuple[State, Counter[str]]:
         """What is left of a run that nobody kills, and how often it reached each point."""
         report = self._directory / secrets.token_hex(4)
         async with way(self) as (case, environment, accompany):
             process = self._fork(None, 1, report, environment)
             await accompany(process)
-            await finish(case, process, 1.0)
             assert await process.end() == 0
+        await self._finish(case)
         counts = msgspec.json.decode(report.read_bytes(), type=dict[str, int])
         return await workload.state(self.world, case.pipeline), Counter(counts)
 
@@ -146,16 +165,21 @@ class Trials:
         assert status in (0, -signal.SIGKILL), f"{point}: exit code {status}"
         if status == 0:
             return None
+        await self._finish(case)
+        return await workload.state(self.world, case.pipeline)
+
+    async def _finish(self, case: Case) -> None:
+        """Lets another stream do what is left, as if its predecessor had long been silent."""
+        await case.alone()
         await self.world.sql.execute("DELETE FROM argus.members")
         successor = self.start()
         await finish(case, successor, 1.0)
         assert await successor.end() == 0
-        return await workload.state(self.world, case.pipeline)
 
 
 Accompany = Callable[[Process], Awaitable[None]]
-Way = Callable[[Trials], Any]
-"""Makes a case, gives what to change in its process's environment, and what to do beside it."""
+Way = Callable[[Trials], AbstractAsyncContextManager[tuple[Case, dict[str, str], Accompany]]]
+"""Makes a case; gives what to change in its process's environment, and what to do beside it."""
 
 
 async def finish(case: Case, process: Process, share: float) -> None:
@@ -169,7 +193,7 @@ async def _unless_ended(process: Process, condition: Callable[[], Awaitable[bool
     async def over() -> bool:
         return process.ended.done() or await condition()
 
-    await until(over, WITHIN, "the input is stored and counted")
+    await until(over, WITHIN, condition.__name__)
 
 
 @asynccontextmanager
@@ -198,7 +222,7 @@ async def troubled(trials: Trials) -> AsyncIterator[tuple[Case, dict[str, str], 
         async def accompany(process: Process) -> None:
             await _refused(process, kafka)
             kafka.mend()
-            await _break_a_store(case, process)
+            await _break_sessions(case, process)
             await _refused(process, redis)
             redis.mend()
             await finish(case, process, _BODY)
@@ -246,20 +270,80 @@ async def _refused(process: Process, proxy: Proxy) -> None:
     await _unless_ended(process, refused)
 
 
-async def _break_a_store(case: Case, process: Process) -> None:
-    """Ends the session of a storing call while it waits for the table."""
+async def _break_sessions(case: Case, process: Process) -> None:
+    """Ends all sessions while a storing call and a report wait for tables."""
+    world = case.world
     table = f"{case.pipeline.schema}.{case.pipeline.table}"
-    async with case.world.sql.acquire() as connection, connection.transaction():
-        await connection.execute(f"LOCK TABLE {table}")
+    async with world.sql.acquire() as connection, connection.transaction():
+        await connection.execute(f"LOCK TABLE {table}, argus.partition_states IN SHARE MODE")
 
-        async def broken() -> bool:
-            ended = await case.world.sql.fetch(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async def both_wait() -> bool:
+            waiting = await world.sql.fetchval(
+                f"SELECT count(*) FROM {_SESSIONS} AND wait_event_type = 'Lock'", world.user
             )
-            return bool(ended)
+            return int(waiting) >= 2
 
-        await _unless_ended(process, broken)
+        await _unless_ended(process, both_wait)
+        await world.sql.execute(f"SELECT pg_terminate_backend(pid) FROM {_SESSIONS}", world.user)
+
+
+@asynccontextmanager
+async def guarded(trials: Trials) -> AsyncIterator[tuple[Case, dict[str, str], Accompany]]:
+    """Its table refuses everything for a while; at the end another pipeline's letters hang."""
+    world = trials.world
+    case = await trials.prepare()
+    await case.feed(_HEAD)
+    table = f"{case.pipeline.schema}.{case.pipeline.table}"
+    tries = f"{case.pipeline.schema}.tries_{case.pipeline.name}"
+    await world.sql.execute(f"CREATE SEQUENCE {tries}")
+    await world.sql.execute(
+        f"ALTER TABLE {table} ADD CONSTRAINT broken CHECK (nextval('{tries}') < 0)"
+    )
+
+    async def tripped() -> bool:
+        states = await world.sql.fetch(
+            "SELECT state FROM argus.partition_states WHERE topic = $1", case.pipeline.topic
+        )
+        return bool(states) and all(row["state"] == "guarded" for row in states)
+
+    async def tried() -> bool:
+        """Whether a trial refused all its records together, and then one for itself."""
+        return int(await world.sql.fetchval(f"SELECT last_value FROM {tries}")) >= most + 2
+
+    async def stores_again() -> bool:
+        return (await world.ledger(case.pipeline))["stored"] > 0
+
+    most = 0
+
+    async def accompany(process: Process) -> None:
+        nonlocal most
+        await _unless_ended(process, tripped)
+        most = int(await world.sql.fetchval(f"SELECT last_value FROM {tries}"))
+        await _unless_ended(process, tried)
+        await world.sql.execute(f"ALTER TABLE {table} DROP CONSTRAINT broken")
+        await _unless_ended(process, stores_again)
+        await _hang(case, process)
+
+    yield case, _GUARDED, accompany
+
+
+async def _hang(case: Case, process: Process) -> None:
+    """Lets the stream wait for letters of a pipeline whose dead-letter topic is gone."""
+    world = case.world
+    mute = await world.add_pipeline(f"{case.pipeline.name}-mute")
+    await _delete(world, mute.dead_letter_topic)
+    await world.produce(mute, [reject(Code.INVALID_EVENT, b"{}")])
+
+    async def opened() -> bool:
+        return (
+            await world.sql.fetchval(
+                "SELECT EXISTS (SELECT FROM argus.offsets WHERE topic = $1)", mute.topic
+            )
+            is True
+        )
+
+    await _unless_ended(process, opened)
+    await asyncio.wait({process.ended}, timeout=_HUNG_SECONDS)
 
 
 async def _delete(world: World, topic: str) -> None:

@@ -19,13 +19,15 @@ _KINDS: Final = {
     "é": 6,
     "by_id": 3,
     "reject": 3,
-    "old": 2,
+    "old": 6,
     "nul": 1,
     "stranger": 1,
 }
 """How many of each, in any order."""
 _POISON: Final = ((0.05, "poison"), (0.5, "number"), (0.7, "poison"))
 """What the database refuses, and where: some in each piece of the log that a test may feed."""
+TOPIC: Final = "TOPIC"
+"""Stands for the topic's name in headers, until it has one."""
 _COPIES: Final = 8
 _STEP: Final = 10_000
 """Microseconds of receipt between two records."""
@@ -35,13 +37,13 @@ _CHUNK: Final = re.compile(rb'"_hyper_[^"]*"')
 State = dict[str, Any]
 
 
-def log(base: int, seed: int) -> list[Message]:
+def log(base: int, partition: int) -> list[Message]:
     """A partition's log; `base` is the time of its events, microseconds since the epoch.
 
     What repeats something comes later in the same partition, so that it is known which of the two
     is the repeat. Values add up exactly in any order.
     """
-    choose = random.Random(seed)
+    choose = random.Random(partition)
     kinds = [kind for kind, number in _KINDS.items() for _ in range(number)]
     choose.shuffle(kinds)
     for share, kind in _POISON:
@@ -50,7 +52,30 @@ def log(base: int, seed: int) -> list[Message]:
     for _ in range(_COPIES):
         place = choose.randrange(len(made) - 1)
         made.insert(choose.randrange(place + 1, len(made)), made[place])
+    _add_replays(made, partition, base)
     return made
+
+
+def _add_replays(made: list[Message], partition: int, base: int) -> None:
+    """Two letters of the log's first half are tried again after that, one of them in vain.
+
+    Of each replay there is a copy, as of a run that was cut off and is repeated.
+    """
+    middle = len(made) // 2
+    letters = [place for place, message in enumerate(made[:middle]) if _is_old(message)]
+    place = middle
+    for letter, time in zip(letters[:2], (base, 1), strict=True):
+        root = f"{TOPIC}/{partition}/{letter}".encode()
+        (_, identity), *_ = made[letter].headers
+        replay = event("again", id=identity.decode(), time=time, received=base)
+        replay.headers += [(headers.REPLAY_OF, root), (headers.ATTEMPT, b"2")]
+        made[place:place] = [replay]
+        made[place + 5 : place + 5] = [replay]
+        place += 3
+
+
+def _is_old(message: Message) -> bool:
+    return b'"old"' in (message.value or b"")
 
 
 def _message(kind: str, base: int, number: int, choose: random.Random) -> Message:
@@ -89,8 +114,19 @@ class Case:
         for partition, messages in enumerate(self._logs):
             begin, end = self._fed[partition], round(len(messages) * share)
             if begin < end:
-                await self.world.produce(self.pipeline, messages[begin:end], partition=partition)
+                some = [self._addressed(message) for message in messages[begin:end]]
+                await self.world.produce(self.pipeline, some, partition=partition)
                 self._fed[partition] = end
+
+    async def alone(self) -> None:
+        """Takes all other pipelines out of the registry."""
+        self.world.pipelines = {self.pipeline.name: self.pipeline}
+        await self.world.publish()
+
+    def _addressed(self, message: Message) -> Message:
+        topic = self.pipeline.topic.encode()
+        found = [(name, value.replace(TOPIC.encode(), topic)) for name, value in message.headers]
+        return Message(message.value, found, message.key)
 
     async def stored(self) -> bool:
         """Whether SQL has settled all that was fed."""
@@ -131,7 +167,10 @@ async def state(world: World, pipeline: Pipeline) -> State:
     rollup = pipeline.table.replace("events_", "rollup_", 1)
 
     async def query(statement: str, *arguments: object) -> list[tuple[Any, ...]]:
-        return [tuple(row.items()) for row in await world.sql.fetch(statement, *arguments)]
+        rows = await world.sql.fetch(statement, *arguments)
+        return [
+            tuple((name, _unnamed(value, pipeline)) for name, value in row.items()) for row in rows
+        ]
 
     return {
         "rows": await query(
@@ -144,8 +183,18 @@ async def state(world: World, pipeline: Pipeline) -> State:
             pipeline.topic,
         ),
         "recorded letters": await query(
-            "SELECT partition, source_offset, id, code, event FROM argus.dead_letters "
-            "WHERE topic = $1 ORDER BY partition, source_offset",
+            "SELECT partition, source_offset, id, code, event, step, root, attempt "
+            "FROM argus.dead_letters WHERE topic = $1 ORDER BY partition, source_offset",
+            pipeline.topic,
+        ),
+        "letters by reason": await query(
+            "SELECT partition, code, n FROM argus.letter_counts WHERE topic = $1 "
+            "ORDER BY partition, code",
+            pipeline.topic,
+        ),
+        "replays": await query(
+            "SELECT root, attempt, outcome, partition, source_offset FROM argus.replays "
+            "WHERE topic = $1 ORDER BY root",
             pipeline.topic,
         ),
         "audit": await query(
@@ -162,6 +211,10 @@ async def state(world: World, pipeline: Pipeline) -> State:
         ],
         "letters": await _letters(world, pipeline),
     }
+
+
+def _unnamed(value: Any, pipeline: Pipeline) -> Any:
+    return value.replace(pipeline.topic, TOPIC) if isinstance(value, str) else value
 
 
 async def _outbox(world: World, pipeline: Pipeline) -> dict[int, list[int]]:
@@ -196,6 +249,10 @@ async def _letters(world: World, pipeline: Pipeline) -> dict[bytes, tuple[object
         fields = {name: value for name, value in record.headers if name != headers.TIME}
         for name in (headers.SOURCE_TOPIC, headers.TENANT, headers.PIPELINE):
             del fields[name]
+        if headers.ROOT in fields:
+            fields[headers.ROOT] = fields[headers.ROOT].replace(
+                pipeline.topic.encode(), TOPIC.encode()
+            )
         error = fields[headers.ERROR].replace(pipeline.table.encode(), b"TABLE")
         fields[headers.ERROR] = _CHUNK.sub(b"CHUNK", _TIME.sub(b"TIME", error))
         letter = (record.value, tuple(sorted(fields.items())))
