@@ -25,8 +25,8 @@ PASSING: Final = frozenset({0, 408, 429, 503})
 """Statuses after which the same may be sent again; 0 stands for no answer at all."""
 _TICK_S: Final = 0.02
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=12, sock_connect=3)
-_IN_FLIGHT: Final = 400
-_RESENDS: Final = 150.0
+_IN_FLIGHT: Final = 300
+_RESENDS: Final = 100.0
 """Most resends a second: an outage's backlog must not take the machine that has to recover."""
 _LONGEST_WAIT_S: Final = 3.0
 _REMEMBERED: Final = 3_000

@@ -94,33 +94,36 @@ async def _endure(world: World, fault: Fault, timeline: Timeline, number: str) -
     """One fault from its making until everything is as before."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    before = _failures(world.load)
+    bite = "FAILED"
     try:
         try:
             await fault.inject(world)
             await asyncio.sleep(fault.hold)
         finally:
             await fault.lift(world)
-        lifted = loop.time()
         bite = await fault.proof(world)
     finally:
         found = await pods.all_ready()
         await _serving(world.load)
         ended = loop.time()
         timeline.windows.append((began, ended))
-    missed = _failures(world.load) - before
-    print(
-        f"{number} {fault.name}: {bite}; {lifted - began:.0f} s, back after {ended - lifted:.1f} s,"
-        f" {missed} attempts not acknowledged",
-        flush=True,
-    )
+        good, total, broken = _taken(world.load, began)
+        print(
+            f"{number} {fault.name}: {bite}; whole again after {ended - began:.0f} s;"
+            f" {good} of {total} events acknowledged at once, {broken} answers 5xx",
+            flush=True,
+        )
     odd = await world.restarts.judge(found)
     assert not odd, odd
-    assert fault.refuses or not missed, f"clients noticed: {missed} attempts not acknowledged"
+    assert fault.refuses or not broken, f"clients noticed: {broken} answers 5xx"
+    assert fault.refuses or good >= ACKNOWLEDGED * total, f"clients noticed: {good} of {total}"
 
 
-def _failures(load: Load) -> int:
-    return sum(flow.failures.total() for flow in load.flows)
+def _taken(load: Load, since: float) -> tuple[int, int, int]:
+    """Of the events first sent since then: acknowledged at once, and all; attempts answered 5xx."""
+    good, total = acknowledged_share(load.flows, [(0, since)])
+    attempts = (attempt for flow in load.flows for attempt in flow.attempts)
+    return good, total, sum(one.status >= 500 for one in attempts if one.started >= since)
 
 
 async def _serving(load: Load) -> None:
