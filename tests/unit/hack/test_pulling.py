@@ -116,6 +116,7 @@ def test_any_other_word_for_the_images_is_refused(host: Host) -> None:
 def test_a_cluster_beside_argus_has_its_own_name_and_ports(host: Host, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     host.stand_in("docker")
+    host.stand_in("kubectl")
     host.stand_in("kind", f'[[ $1 != create ]] || cat >"{config}"')
     done = host.run("cluster.sh", "up", ARGUS_IMAGES="pull", CLUSTER="argus-test")
     assert done.returncode == 0, done.stderr
