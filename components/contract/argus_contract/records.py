@@ -20,6 +20,8 @@ from argus_contract.times import SECOND, to_micros
 
 _BY_ID: Final[Header] = (headers.BY_ID, b"1")
 _AHEAD: Final = MAX_CLOCK_AHEAD_S * SECOND
+_DRIFT: Final = 60 * SECOND
+"""How far ahead a clock is that may well be right."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -36,7 +38,9 @@ def of_event(accepted: Accepted, pipeline: Pipeline, received: int, ids: Iterato
     Where the client gave no id, it is the next of `ids`.
 
     The event's time is its timestamp, else the time inside a UUIDv7 id that lies in the pipeline's
-    accepted window, else `received`. An id whose time is not its own goes `by id`.
+    accepted window, else `received`. An id whose time is not its own goes `by id`. So does one near
+    the window's ends: between an event and its resend the window moves on, and what was inside of
+    it before may be outside then, or the other way round.
     """
     event = accepted.event
     by_id = False
@@ -48,8 +52,11 @@ def of_event(accepted: Accepted, pipeline: Pipeline, received: int, ids: Iterato
         time = received
     else:
         own = time_of(event_id)
-        by_id = own is None or not _within(own, pipeline, received)
-        time = received if own is None or by_id else own
+        oldest = received - pipeline.window * SECOND
+        if own is None or not oldest < own < received + _AHEAD:
+            time, by_id = received, True
+        else:
+            time, by_id = own, not oldest + _AHEAD < own < received + _DRIFT
     value = envelope.splice(event_id, time, received, accepted.raw, accepted.value)
     id_header = (headers.ID, event_id.encode())
     key = event.distinct_id or event.session_id
@@ -75,7 +82,3 @@ def of_reject(reject: Reject, received: int, ids: Iterator[str]) -> Record:
     if reject.size > len(reject.raw):
         carried.append((headers.TRUNCATED, b"%d" % reject.size))
     return Record(None, reject.raw, carried)
-
-
-def _within(time: int, pipeline: Pipeline, now: int) -> bool:
-    return now - pipeline.window * SECOND < time < now + _AHEAD

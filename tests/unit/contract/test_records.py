@@ -56,6 +56,34 @@ def test_any_other_id_goes_by_id(given: str) -> None:
     assert headers.get(record.headers, headers.ID) == given.encode()
 
 
+@pytest.mark.parametrize("ahead", [61, 3_599, -30 * 86_400 + 3_599])
+def test_an_id_whose_time_is_near_the_windows_ends_goes_by_id_with_its_own_time(ahead: int) -> None:
+    own = NOW + ahead * SECOND
+
+    record = event(id=new_id(own))
+
+    assert envelope.decode(record.value).time == own // 1000 * 1000
+    assert headers.get(record.headers, headers.BY_ID) == b"1"
+
+
+@pytest.mark.parametrize("ahead", [59, -30 * 86_400 + 3_601 + 86_400])
+def test_an_id_whose_time_is_well_inside_the_window_does_not(ahead: int) -> None:
+    record = event(id=new_id(NOW + ahead * SECOND))
+
+    assert headers.get(record.headers, headers.BY_ID) is None
+
+
+@pytest.mark.parametrize("later", [1, 5, 600, 3_500])
+def test_a_resend_goes_by_id_where_the_window_has_come_to_its_time_meanwhile(later: int) -> None:
+    """A clock that is an hour ahead: outside of the window at first, inside of it at the resend."""
+    item = judge(json.dumps({"event": "x", "id": new_id(NOW + 3_600_500_000)}).encode(), 0)
+    assert isinstance(item, Accepted)
+
+    for moment in (NOW, NOW + later * SECOND):
+        record = of_event(item, pipeline(), moment, new_ids(moment))
+        assert headers.get(record.headers, headers.BY_ID) == b"1"
+
+
 @pytest.mark.parametrize(
     ("fields", "key"),
     [
