@@ -8,7 +8,7 @@ export CLUSTER ARGUS_HTTP_PORT ARGUS_POSTGRES_PORT ARGUS_REDIS_PORT ARGUS_KAFKA_
 
 STAGES := lint types layers unit chart integration e2e chaos
 
-.PHONY: help up down env demo status logs clean sync lock engines engines-down test test-full scenarios $(STAGES)
+.PHONY: help up down env demo status logs clean fuzz sync lock engines engines-down test test-full scenarios $(STAGES)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ FAULTS ?= 40
 endif
 $(STAGES) scenarios:
 	@hack/test.sh $@
+
+fuzz: ## look for bodies that break the decoder; SECONDS=60
+	@hack/fuzz.sh $(or $(SECONDS),60)
 
 sync: ## make .venv what requirements/dev.txt pins
 	@hack/sync.sh

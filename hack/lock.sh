@@ -17,5 +17,7 @@ compile() {
 compile pyproject.toml -o requirements/app.txt "$@"
 # the tools beside the application, at the application's versions of what both need
 compile pyproject.toml --group dev -c requirements/app.txt -o requirements/dev.txt "$@"
+# what the fuzz target needs, in an environment of its own
+compile --group fuzz -c requirements/app.txt -o requirements/fuzz.txt "$@"
 sed -nE '/^\[build-system\]/,/^\[project\]/s/^requires = \["(.*)"\]/\1/p' pyproject.toml \
   | compile - -o requirements/build.txt "$@"

@@ -51,6 +51,14 @@ _UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What msgspec raises for bytes that it cannot read as the type asked for."""
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decode_leniently: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=float).decode
+"""For what msgspec does not read at all; integers of any length are numbers too."""
+
+
 class NotJsonError(Exception):
     """The item, or the body as a whole, is not JSON; the message says where."""
 
@@ -82,10 +90,15 @@ class Reject(msgspec.Struct, frozen=True, gc=False):
 Item = Accepted | Reject
 
 
+_Names = tuple[str | None, str | None]
+"""Name and id of what is no event, each None where it is no string."""
+
+
 class _RefusedError(Exception):
-    def __init__(self, code: Code, message: str) -> None:
+    def __init__(self, code: Code, message: str, legible: _Names | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.legible = legible
 
 
 def judge(raw: bytes, index: int) -> Item:
@@ -95,8 +108,7 @@ def judge(raw: bytes, index: int) -> Item:
     except _RefusedError as refusal:
         kept = raw[:KEPT_OF_REJECT] if refusal.code is Code.TOO_LARGE else raw
         message = str(refusal)[:_MAX_MESSAGE]
-        read = _read_leniently if refusal.code is Code.UNSTORABLE else _read
-        name, own = read(raw)
+        name, own = refusal.legible or _legible(raw)
         return Reject(
             index,
             refusal.code,
@@ -204,24 +216,29 @@ def _explain(raw: bytes, error: msgspec.ValidationError) -> _RefusedError:
 def _unless_lenient(raw: bytes, fault: str) -> Exception:
     """JSON's grammar allows half a surrogate pair, which is no Unicode; browsers do send it."""
     try:
-        json.loads(raw.decode(), parse_constant=_refuse_constant)
+        fields = _decode_leniently(raw.decode())
     except ValueError:
         return NotJsonError(fault)
     except RecursionError:
         return _too_deep()
-    return _RefusedError(Code.UNSTORABLE, "a string holds half of a surrogate pair")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    legible: _Names = (None, None)
+    if isinstance(fields, dict):
+        legible = (_unicode(fields.get("event")), _unicode(fields.get("id")))
+    return _RefusedError(Code.UNSTORABLE, "a string holds half of a surrogate pair", legible)
 
 
 def _too_deep() -> _RefusedError:
     return _RefusedError(Code.TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _read(raw: bytes) -> tuple[str | None, str | None]:
-    """Name and id of what is no event, each None where it is no string."""
+def _unicode(value: object) -> str | None:
+    try:
+        return value if isinstance(value, str) and value.encode() else None
+    except UnicodeEncodeError:
+        return None
+
+
+def _legible(raw: bytes) -> _Names:
     try:
         fields = _decode_legible(raw)
     except _UNREADABLE:
@@ -233,19 +250,4 @@ def _text(raw: msgspec.Raw) -> str | None:
     try:
         return _decode_text(raw)
     except _UNREADABLE:
-        return None
-
-
-def _read_leniently(raw: bytes) -> tuple[str | None, str | None]:
-    """The same of what msgspec does not read at all, for half a surrogate pair somewhere."""
-    fields = json.loads(raw)
-    if not isinstance(fields, dict):
-        return None, None
-    return _unicode(fields.get("event")), _unicode(fields.get("id"))
-
-
-def _unicode(value: object) -> str | None:
-    try:
-        return value if isinstance(value, str) and value.encode() else None
-    except UnicodeEncodeError:
         return None

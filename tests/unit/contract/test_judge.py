@@ -97,6 +97,7 @@ def test_api_latency_implies_its_value_where_it_has_none() -> None:
         (b'{"batch":[],"sent_at":1}', Code.UNKNOWN_FIELD, "`batch`"),
         (b'{"event":"\\ud800"}', Code.UNSTORABLE, "surrogate"),
         (b'{"event":"x","properties":{"a":"\\udc00x"}}', Code.UNSTORABLE, "surrogate"),
+        (b'{"event":"\\ud800","a":' + b"9" * 5_000 + b"}", Code.UNSTORABLE, "surrogate"),
     ],
 )
 def test_rejects(raw: bytes, code: Code, says: str) -> None:
