@@ -1,11 +1,13 @@
 """What was decoded and is not yet being stored: at most one batch, which grows while SQL works.
 
 Under load the next batch fills while the last one is stored, so its size follows the load by
-itself; at rest a batch waits `linger` seconds for company. Memory is bounded by rows and bytes.
+itself; at rest a batch waits `linger` seconds for company. Pipelines share a batch: what one does
+not need the others may have, but whoever comes late finds room for an equal share even in a batch
+that is full. So memory is bounded by twice the rows and bytes of a batch.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import chain
 
@@ -26,6 +28,14 @@ class Limits:
     """Records from which on a batch does not wait for more."""
 
 
+@dataclass(slots=True, eq=False)
+class _Used:
+    """What one topic has in the batch."""
+
+    records: int = 0
+    bytes: int = 0
+
+
 class Pending:
     """The batch that grows; one reader adds to it, one writer takes it."""
 
@@ -34,8 +44,8 @@ class Pending:
         self._clock = clock
         self._slices: dict[Lease, Slice] = {}
         self._taken: list[Slice] = []
-        self._records = 0
-        self._bytes = 0
+        self._used: dict[str, _Used] = {}
+        self._total = _Used()
         self._since = 0.0
         self._closed = False
         self._some = asyncio.Event()
@@ -45,10 +55,25 @@ class Pending:
 
     @property
     def room(self) -> int:
-        """How many records may still be added; 0 where bytes are used up."""
-        if self._bytes >= self._limits.bytes:
+        """How many records may be added before the batch is full; 0 where bytes are used up."""
+        if self._total.bytes >= self._limits.bytes:
             return 0
-        return max(0, self._limits.records - self._records)
+        return max(0, self._limits.records - self._total.records)
+
+    def shares(self, topics: Collection[str], most: int) -> dict[str, int]:
+        """How many records each of these topics, which have some at hand, may add now.
+
+        Together about `most`: an equal part of the room that is left, or what is missing to an
+        equal part of the whole batch.
+        """
+        all_topics = len(self._used.keys() | set(topics))
+        left = -(-min(most, self.room) // max(1, len(topics)))
+        fair = _Used(self._limits.records // all_topics, self._limits.bytes // all_topics)
+        return {topic: max(left, min(most, self._due(topic, fair))) for topic in topics}
+
+    def _due(self, topic: str, fair: _Used) -> int:
+        used = self._used.get(topic, _Used())
+        return max(0, fair.records - used.records) if used.bytes < fair.bytes else 0
 
     def unsettled(self) -> Iterable[Slice]:
         """The batch that was taken last, then the one that grows, in their leases' order."""
@@ -61,14 +86,15 @@ class Pending:
             found = self._slices[lease] = Slice(lease, lease.next, lease.next)
         return found
 
-    def grown(self, records: int, size: int) -> None:
+    def grown(self, topic: str, records: int, size: int) -> None:
         """Says that `records` with `size` bytes were added, or a gap (0 records)."""
         if not self._some.is_set():
             self._since = self._clock()
-        self._records += records
-        self._bytes += size
+        for used in (self._total, self._used.setdefault(topic, _Used())):
+            used.records += records
+            used.bytes += size
         self._some.set()
-        if self._records >= self._limits.eager:
+        if self._total.records >= self._limits.eager:
             self._enough.set()
         if not self.room:
             self._enough.set()
@@ -106,7 +132,7 @@ class Pending:
             piece for lease, piece in self._slices.items() if lease.live and piece.start < piece.end
         ]
         self._slices = {}
-        self._records = self._bytes = 0
+        self._used, self._total = {}, _Used()
         self._room.set()
         if not self._closed:
             self._some.clear()

@@ -1,13 +1,14 @@
 """The reader: records out of Kafka into the batch that grows, and nothing else.
 
 It alone touches the consumer, and decodes what it fetched before it lets anybody else run, so what
-it fetched always belongs to the lease that it holds. It stops fetching while the batch is full.
+it fetched always belongs to the lease that it holds. What a batch has no room for is left where it
+is.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from argus_contract.window import Window
@@ -30,6 +31,7 @@ TRIAL_RECORDS: Final = 100
 UNREADABLE_SECONDS: Final = 30.0
 """When to look again at a log that could not be parsed: its replicas may have been repaired."""
 _WAIT_SECONDS: Final = 0.1
+_FULL_SECONDS: Final = 0.02
 _GAP_SECONDS: Final = 1.0
 
 
@@ -53,14 +55,13 @@ class Reader:
             self._follow()
             if not self._held:
                 await asyncio.sleep(_WAIT_SECONDS)
-            elif not self._pending.room:
-                await self._wait_room()
             else:
                 await self._read()
 
     async def _wait_room(self) -> None:
+        """Not for long: a topic that has no records yet may have room for some before that."""
         try:
-            async with asyncio.timeout(_WAIT_SECONDS):
+            async with asyncio.timeout(_FULL_SECONDS):
                 await self._pending.wait_room()
         except TimeoutError:
             pass
@@ -85,9 +86,8 @@ class Reader:
         self._ahead.clear()
 
     async def _read(self) -> None:
-        limit = min(FETCH_RECORDS, self._pending.room)
         try:
-            fetched = await self._log.fetch(limit, _WAIT_SECONDS)
+            fetched = await self._log.fetch(self._shares, _WAIT_SECONDS)
         except LogError as error:
             self._lost(error)
         except BrokerError as error:
@@ -96,9 +96,14 @@ class Reader:
         else:
             self._decode(fetched)
             await asyncio.sleep(0)  # what was fetched before comes without a turn of the loop
+            if not fetched and not self._pending.room:
+                await self._wait_room()
             if time.monotonic() - self._looked > _GAP_SECONDS:
                 self._looked = time.monotonic()
                 await self._find_gaps()
+
+    def _shares(self, topics: Collection[str]) -> Mapping[str, int]:
+        return self._pending.shares(topics, FETCH_RECORDS)
 
     def _lost(self, error: LogError) -> None:
         """What was fetched of the other partitions went with the error: it is fetched again."""
@@ -125,7 +130,8 @@ class Reader:
             window = Window.at(now, lease.route.pipeline.window)
             decode(records, piece, window, suspect=lease.suspect_until > time.monotonic())
             lease.next = piece.end
-            self._pending.grown(len(records), sum(len(record.value or b"") for record in records))
+            size = sum(len(record.value or b"") for record in records)
+            self._pending.grown(source.topic, len(records), size)
 
     async def _find_gaps(self) -> None:
         """Counts what is at the end of a log and no record: a marker, or what compaction left.
@@ -143,7 +149,7 @@ class Reader:
             if self._ahead.get(lease) == position:
                 self._pending.slice_of(lease).skip_to(position)
                 lease.next = position
-                self._pending.grown(0, 0)
+                self._pending.grown(source.topic, 0, 0)
             else:
                 ahead[lease] = position
         self._ahead = ahead

@@ -4,7 +4,7 @@ Every method that crosses the network has a deadline of its own and raises only 
 `argus_stream.errors`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -29,6 +29,9 @@ class LogEnds(NamedTuple):
     missing: frozenset[Source]
 
 
+Shares = Callable[[Collection[str]], Mapping[str, int]]
+
+
 class Log(Protocol):
     """Reading of partitions that we chose, from offsets that we chose."""
 
@@ -41,12 +44,13 @@ class Log(Protocol):
     def pause(self, source: Source) -> None:
         """Reads no more of an assigned partition until it is sought."""
 
-    async def fetch(self, limit: int, timeout: float) -> Mapping[Source, Sequence[Record]]:
-        """At most `limit` records, waiting up to `timeout` seconds for one.
+    async def fetch(self, shares: Shares, timeout: float) -> Mapping[Source, Sequence[Record]]:
+        """At most as many records of each topic as `shares` says, waiting for one if there is none.
 
-        Topics with records at hand share the limit: no backlog makes another topic wait. Raises
-        LogError where partitions cannot be read at their positions; what was fetched of others may
-        then be lost, and they have to be sought again.
+        `shares` is asked with the topics that have records at hand. Where there are none, it waits
+        up to `timeout` seconds, and may then give one without having asked. Raises LogError where
+        partitions cannot be read at their positions; what was fetched of others may then be lost,
+        and they have to be sought again.
         """
 
     async def position(self, source: Source) -> int:

@@ -1,7 +1,7 @@
 """The adapters keep the contracts that the unit tests' fakes keep."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 
 import pytest
 from argus_contract.names import TenantId
@@ -191,9 +191,14 @@ async def test_brokers_that_are_not_there_are_a_broker_error() -> None:
     await offsets.stop()
 
 
+def hundred(topics: Collection[str]) -> Mapping[str, int]:
+    """A hundred records of each topic."""
+    return dict.fromkeys(topics, 100)
+
+
 async def fetch_until_it_fails(log: KafkaLog) -> None:
     for _ in range(50):
-        await log.fetch(100, 0.1)
+        await log.fetch(hundred, 0.1)
 
 
 async def test_a_position_outside_of_the_log_is_a_log_error_that_names_it(world: World) -> None:
@@ -219,11 +224,11 @@ async def test_a_paused_partition_is_not_fetched_until_it_is_sought(world: World
     await log.start()
     try:
         log.assign({first: None, second: 3})
-        fetched = [await log.fetch(100, 0.1) for _ in range(5)]
+        fetched = [await log.fetch(hundred, 0.1) for _ in range(5)]
         assert [r.offset for each in fetched for r in each.get(second, ())] == [3, 4]
         assert not any(first in each for each in fetched)
         log.seek(first, 2)
-        fetched = [await log.fetch(100, 0.1) for _ in range(5)]
+        fetched = [await log.fetch(hundred, 0.1) for _ in range(5)]
         assert [r.offset for each in fetched for r in each.get(first, ())] == [2, 3, 4]
     finally:
         await log.stop()

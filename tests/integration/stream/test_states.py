@@ -23,7 +23,10 @@ async def test_an_open_partition_is_reported_open_again_and_again(world: World) 
                     pipeline.topic,
                     partition,
                 )
-                return row is not None and row["state"] == "open" and row["age"] > timedelta(0)
+                return row is not None and (row["state"], row["age"] > timedelta(0)) == (
+                    "open",
+                    True,
+                )
 
             await until(reported, 15, "it is reported, and reported again")
 
@@ -97,7 +100,7 @@ async def test_the_oldest_unread_record_is_known_by_its_time_and_forgotten_once_
         await world.produce(pipeline, [event() for _ in range(5)])
 
         async def seen() -> bool:
-            return (await unread(world, pipeline))["in_flight"] == 6
+            return bool((await unread(world, pipeline))["in_flight"] == 6)
 
         await until(seen, 5, "six records are unread")
         oldest = (await unread(world, pipeline))["oldest_unread_at"]

@@ -22,6 +22,7 @@ from argus_stream.ports import (
     Mail,
     OutboxEntry,
     Outcome,
+    Shares,
     WindowPart,
 )
 from argus_stream.slices import Replay, Slice
@@ -181,10 +182,15 @@ class FakeLog:
         self.told.append("pause")
         self.positions[source] = None
 
-    async def fetch(self, limit: int, timeout: float) -> Mapping[Source, Sequence[Record]]:
+    async def fetch(self, shares: Shares, timeout: float) -> Mapping[Source, Sequence[Record]]:
         if not self.queue:
             return {}
-        found = self.queue.pop(0)
+        found = self.queue[0]
+        if not isinstance(found, Exception) and not any(
+            shares([source.topic for source in found]).values()
+        ):
+            return {}
+        self.queue.pop(0)
         if isinstance(found, Exception):
             raise found
         for source, records in found.items():

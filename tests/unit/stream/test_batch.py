@@ -3,6 +3,8 @@
 import asyncio
 
 from argus_stream.batch import Limits, Pending
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.stream.samples import lease, record
 
@@ -26,10 +28,11 @@ def add(batch: Pending, count: int, size: int = 1) -> None:
         piece.records.append(record(piece.end))
         piece.end += 1
     ONE.next = piece.end
-    batch.grown(count, size * count)
+    batch.grown(TOPIC, count, size * count)
 
 
 ONE = lease()
+TOPIC = ONE.source.topic
 
 
 async def test_room_is_what_is_left_of_records_and_none_once_bytes_are_used_up() -> None:
@@ -84,7 +87,7 @@ async def test_slices_of_closed_leases_and_empty_ones_are_not_taken() -> None:
     closed, untouched = lease(partition=1), lease(partition=2)
     batch.slice_of(closed).skip_to(3)
     batch.slice_of(untouched)
-    batch.grown(0, 0)
+    batch.grown(TOPIC, 0, 0)
     closed.live = False
     assert await batch.take() == []
 
@@ -97,3 +100,59 @@ async def test_once_closed_it_gives_the_last_batch_and_then_none() -> None:
     assert last is not None
     assert len(last) == 1
     assert await asyncio.wait_for(batch.take(), 1) is None
+
+
+def test_one_topic_may_have_the_whole_batch_in_pieces() -> None:
+    batch = pending()
+    assert batch.shares([TOPIC], 4) == {TOPIC: 4}
+    batch.grown(TOPIC, 8, 8)
+    assert batch.shares([TOPIC], 4) == {TOPIC: 2}
+    batch.grown(TOPIC, 2, 2)
+    assert batch.shares([TOPIC], 4) == {TOPIC: 0}
+
+
+def test_a_full_batch_has_room_for_the_equal_share_of_who_comes_late() -> None:
+    batch = pending()
+    batch.grown("a", 10, 10)
+    assert batch.shares(["a", "b"], 100) == {"a": 0, "b": 5}
+    batch.grown("b", 5, 5)
+    assert batch.shares(["a", "b"], 100) == {"a": 0, "b": 0}
+    assert batch.shares(["c"], 100) == {"c": 3}
+
+
+def test_bytes_are_shared_like_records() -> None:
+    batch = pending()
+    batch.grown("a", 1, 2_000)
+    assert batch.shares(["a", "b"], 100) == {"a": 0, "b": 5}
+    batch.grown("b", 1, 500)
+    assert batch.shares(["a", "b"], 100) == {"a": 0, "b": 0}
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_batch_never_grows_beyond_twice_its_size(data: st.DataObject) -> None:
+    topics = [str(number) for number in range(data.draw(st.integers(1, 8)))]
+    batch = Pending(Limits(records=100, bytes=10_000, linger=0.0, eager=100), Clock())
+    total = 0
+    for _ in range(30):
+        ready = data.draw(st.lists(st.sampled_from(topics), min_size=1, unique=True))
+        for topic, share in batch.shares(ready, 40).items():
+            added = data.draw(st.integers(0, share))
+            batch.grown(topic, added, added)
+            total += added
+    assert total <= 2 * 100 + len(topics)
+    assert batch.shares([], 40) == {}
+
+
+def test_what_was_taken_is_known_as_unsettled_until_the_next_batch_is_taken() -> None:
+    async def run() -> None:
+        batch = pending()
+        add(batch, 1)
+        assert [piece.end for piece in batch.unsettled()] == [ONE.next]
+        await batch.take()
+        add(batch, 2)
+        assert [piece.end for piece in batch.unsettled()] == [ONE.next - 2, ONE.next]
+        await batch.take()
+        assert [piece.end for piece in batch.unsettled()] == [ONE.next]
+
+    asyncio.run(run())

@@ -4,12 +4,13 @@ import asyncio
 
 from argus_stream.backoff import Backoff
 from argus_stream.batch import Limits, Pending
-from argus_stream.consume import Reader
-from argus_stream.errors import BrokerError, LogError
+from argus_stream.consume import TRIAL_RECORDS, UNREADABLE_SECONDS, Reader
+from argus_stream.errors import BrokerError, LogError, UnreadableError
 from argus_stream.health import Watch
 from argus_stream.partitions import Partitions
+from argus_stream.ports import Shares
 from argus_stream.slices import Slice
-from argus_stream.sources import Source
+from argus_stream.sources import Source, State
 
 from tests.unit.stream.fakes import FakeLog
 from tests.unit.stream.samples import FakeRecord, accounted, route
@@ -49,9 +50,9 @@ async def yielding_fetch(log: FakeLog) -> None:
     """Makes an empty fetch take a moment, as a real one does."""
     fetch = log.fetch
 
-    async def slowly(limit: int, timeout: float) -> object:
+    async def slowly(shares: Shares, timeout: float) -> object:
         await asyncio.sleep(0.001)
-        return await fetch(limit, timeout)
+        return await fetch(shares, timeout)
 
     log.fetch = slowly  # type: ignore[method-assign,assignment]
 
@@ -111,6 +112,51 @@ async def test_it_fetches_no_more_than_there_is_room_for() -> None:
     await bench.taken()
     await bench.run()
     assert bench.log.queue == []
+
+
+async def test_a_topic_that_comes_late_finds_room_in_a_full_batch() -> None:
+    bench = Bench()
+    await yielding_fetch(bench.log)
+    bench.partitions.own({A: route("a"), B: route("b")})
+    bench.open(A, 0)
+    bench.open(B, 0)
+    bench.log.queue = [{A: strangers(*range(100))}, {B: strangers(0)}, {A: strangers(100)}]
+    await bench.run()
+    assert len(bench.log.queue) == 1
+    taken = await bench.taken()
+    assert [(piece.lease.source, piece.end) for piece in taken] == [(A, 100), (B, 1)]
+
+
+async def test_a_lease_for_trial_reads_a_few_records_once() -> None:
+    bench = Bench()
+    await yielding_fetch(bench.log)
+    bench.partitions.own({A: route("a")})
+    bench.partitions.guard("a", "refused", 0)
+    bench.open(A, 0)
+    bench.log.queue = [{A: strangers(*range(TRIAL_RECORDS + 50))}]
+    await bench.run()
+    (piece,) = await bench.taken()
+    assert piece.lease.trial
+    assert piece.end == TRIAL_RECORDS
+    assert bench.log.told[-1] == "pause"
+
+
+async def test_a_log_that_cannot_be_parsed_stops_its_partition_and_is_tried_again() -> None:
+    bench = Bench()
+    await yielding_fetch(bench.log)
+    bench.partitions.own({A: route("a"), B: route("b")})
+    bench.open(A, 7)
+    bench.open(B, 0)
+    bench.log.queue = [UnreadableError(frozenset({A}), "bad checksum"), {B: strangers(0)}]
+    await bench.run()
+    standing = bench.partitions.standings()[A]
+    assert standing.state is State.STOPPED
+    assert standing.reason is not None
+    assert "from offset 7 on (bad checksum)" in standing.reason
+    waits = bench.partitions.waits(A)
+    assert waits is not None
+    assert UNREADABLE_SECONDS - 5 < waits <= UNREADABLE_SECONDS
+    assert bench.partitions.standings()[B].state is State.OPEN
 
 
 async def test_a_position_that_cannot_be_read_ends_the_lease() -> None:

@@ -221,7 +221,7 @@ async def test_it_ends_when_the_last_batch_is_stored() -> None:
     (only,) = bench.open(Source(A, 0))
     piece = bench.pending.slice_of(only)
     piece.skip_to(4)
-    bench.pending.grown(4, 0)
+    bench.pending.grown(A, 4, 0)
     bench.pending.close()
     await asyncio.wait_for(bench.writer.run(), 1)
     assert bench.store.next == {Source(A, 0): 4}

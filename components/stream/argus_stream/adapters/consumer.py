@@ -21,12 +21,14 @@ from aiokafka.errors import (
 from argus_contract import sizes
 
 from argus_stream.errors import BrokerError, LogError, StreamError, UnreadableError
+from argus_stream.ports import Shares
 from argus_stream.sources import Record, Source
 
 MAX_WAIT_MS: Final = 100
 """How long a broker holds an empty fetch; a change of assignment waits for it."""
-PARTITION_BYTES: Final = sizes.MIB
-FETCH_BYTES: Final = 8 * sizes.MIB
+PARTITION_BYTES: Final = sizes.MAX_EVENT
+FETCH_BYTES: Final = 2 * sizes.MIB
+"""Little at a time: what is buffered of a backlog is what a quiet partition's fetch waits for."""
 
 
 class KafkaLog:
@@ -77,31 +79,28 @@ class KafkaLog:
         """Drops what is buffered, too."""
         self._consumer.pause(TopicPartition(*source))
 
-    async def fetch(self, limit: int, timeout: float) -> Mapping[Source, Sequence[Record]]:
+    async def fetch(self, shares: Shares, timeout: float) -> Mapping[Source, Sequence[Record]]:
         """Only if something is assigned; else aiokafka waits without end.
 
-        aiokafka hands out all that it fetched of one partition before it goes on to the next. So
-        each topic of which something was fetched is asked for its share; what one leaves, the next
-        ones may have. An error that comes after records is kept for the next call.
+        aiokafka hands out all that it fetched of one partition before it goes on to the next, so
+        each topic of which something was fetched is asked for its share. An error that comes after
+        records of other topics is kept for the next call.
         """
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
         ready = self._ready()
         if not ready:
-            return await self._fetch(limit, timeout)
+            return await self._fetch(1, timeout)
         fetched: dict[Source, Sequence[Record]] = {}
-        for left, partitions in zip(range(len(ready), 0, -1), ready.values(), strict=True):
+        for topic, share in shares(ready).items():
             try:
-                some = await self._fetch(-(-limit // left), 0, *partitions)
+                if share:
+                    fetched |= await self._fetch(share, 0, *ready[topic])
             except StreamError as error:
                 if not fetched:
                     raise
                 self._failure = error
-                break
-            fetched |= some
-            limit -= sum(map(len, some.values()))
-            if limit <= 0:
                 break
         return fetched
 
