@@ -80,13 +80,17 @@ async def test_a_log_that_nobody_reads_is_refused_before_it_expires(
         await pods.all_ready()
 
     report = await verify(load, settings)
-    say(f"after {HELD_S:.0f} s the log still begins at {begins}; {small.failures['503']} times 503")
+    say(
+        f"after {HELD_S:.0f} s more the log still begins at {begins}; "
+        f"{small.failures['503']} times 503, Retry-After {held[2]}"
+    )
     for figure in report.figures:
         say(figure)
     assert (status, kind) == (503, "urn:argus:problem:backlog")
     assert int(retry_after) > 0
     assert begins == 0
     assert held[:2] == (status, kind)
+    assert int(held[2]) >= int(retry_after), "nothing drains, so it takes longer and longer"
     assert beside[0] == 202
     assert neighbour.failures == {}
     assert report.problems == []
