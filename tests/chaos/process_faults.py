@@ -125,13 +125,6 @@ class FreezeStream(Fault):
         return f"{self._pod.name}: {self._seen}"
 
 
-async def _liveness_window() -> float:
-    """Seconds of failing probes after which the kubelet restarts a stream."""
-    deployment = await node.get("deployment", f"{RELEASE}-stream", "-n", NAMESPACE)
-    probe = deployment["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]
-    return float(probe["periodSeconds"] * probe["failureThreshold"])
-
-
 class Roll(Fault):
     """A rolling update of the chart that replaces each of our pods."""
 
