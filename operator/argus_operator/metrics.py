@@ -42,7 +42,8 @@ QUEUE: Final = Gauge(
     "argus_operator_queue", "Tenants, or replays, that wait to be reconciled.", ["kind"]
 )
 RESYNC_AGE: Final = Gauge(
-    "argus_operator_resync_age_seconds", "Time since the last finished look at everything."
+    "argus_operator_resync_age_seconds",
+    "Time since everything was last looked at to the end, or since the start where it never was.",
 )
 REGISTRY_REVISION: Final = Gauge(
     "argus_operator_registry_revision", "Revision of the last published marker, in milliseconds."
@@ -110,7 +111,8 @@ PIPELINES: Final = Board()
 """All gauges of pipelines."""
 LEDGER_READ: Final = Gauge(
     "argus_operator_ledger_read_timestamp_seconds",
-    "When the ledger was last read for these metrics, in seconds since the epoch; they are as old.",
+    "When the ledger was last read for these metrics, in seconds since the epoch; they are as old. "
+    "0 before the first time.",
 )
 AUDITS: Final = Counter(
     "argus_operator_audits_total",

@@ -66,7 +66,7 @@ class Resync:
         self._replays = replays
         self._wake_replay = wake_replay
         self._settings = settings
-        self._last = time.monotonic()
+        self._last = self._seen_all = time.monotonic()
         self._pipelines: Sequence[Raw] = ()
         self._stocked = False
         self.complete = False
@@ -74,8 +74,9 @@ class Resync:
 
     def stalled(self) -> str | None:
         """Why this process is no longer alive; None if it is."""
-        age = time.monotonic() - self._last
-        metrics.RESYNC_AGE.set(age)
+        now = time.monotonic()
+        metrics.RESYNC_AGE.set(now - self._seen_all)
+        age = now - self._last
         if age <= self._settings.stalled_after:
             return None
         return f"no round of the resync has ended for {age:.0f} s"
@@ -119,6 +120,7 @@ class Resync:
             self._wake(family)
         await self._wake_replays()
         self.complete = True
+        self._seen_all = time.monotonic()
         _count(TENANT, tenants)
         _count(PIPELINE, self._pipelines)
 

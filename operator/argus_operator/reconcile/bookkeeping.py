@@ -43,6 +43,7 @@ class Bookkeeper:
         found = await self._database.books()
         self._entries = {books.uid: self._entry(books) for books in found}
         self._fresh = True
+        metrics.LEDGER_READ.set_to_current_time()
         _show(self._entries.values())
 
     async def of(self, uid: str) -> Entry | None:
@@ -105,7 +106,6 @@ def _show(entries: Iterable[Entry]) -> None:
     values: dict[metrics.Series, float] = {}
     for entry in entries:
         values |= _values(entry)
-        metrics.LEDGER_READ.set(entry.books.at.timestamp())
     metrics.PIPELINES.show(values)
 
 

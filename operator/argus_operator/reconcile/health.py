@@ -21,7 +21,8 @@ from argus_operator.reconcile.bookkeeping import Bookkeeper, Entry
 from argus_operator.resources import Pipeline
 
 _GRACE: Final = timedelta(minutes=1)
-"""That a new pipeline, or a release that just starts, is given before silence is a fault."""
+"""That a new pipeline, or a release or database that just starts, is given before silence is a
+fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Health:
         """A pipeline's standing; Unknown where the ledger cannot be read."""
         entry = await attempt(self._keeper.of(pipeline.meta.uid))
         if isinstance(entry, OperatorError):
+            self._began = None  # the stream cannot report either while the database is away
             return Standing(_unknown(entry.reason, entry.message), {})
         if entry is None:
             return Standing(_unknown("NotThereYet", "it has no ledger yet"), {})
@@ -66,7 +68,8 @@ class Health:
         return conditions.good(HEALTHY, "AsExpected", "what is accepted is stored")
 
     def _had_time(self, pipeline: Pipeline, now: datetime) -> bool:
-        """Whether the stream could have reported: it may have been away as long as we were.
+        """Whether the stream could have reported: it may have been away as long as we were, or as
+        long as the database was.
 
         A pipeline that it was silent about before is given no more time.
         """

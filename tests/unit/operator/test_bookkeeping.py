@@ -164,6 +164,23 @@ class TestMetrics:
 
         assert metric("audit_balanced") == 0
 
+    async def test_they_say_how_old_they_are_pipelines_or_not(
+        self, running: World, keeper: Bookkeeper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def read() -> float | None:
+            return REGISTRY.get_sample_value("argus_operator_ledger_read_timestamp_seconds")
+
+        await running.database.drop_pipeline(running.uid(PIPELINES, WEB))
+        monkeypatch.setattr("time.time", lambda: 1_000.0)
+        await keeper.refresh()
+        assert read() == 1_000.0
+
+        monkeypatch.setattr("time.time", lambda: 2_000.0)
+        running.database.error = away("DatabaseUnavailable")
+        with pytest.raises(Exception, match="no answer"):
+            await keeper.refresh()
+        assert read() == 1_000.0
+
     async def test_those_of_a_pipeline_that_is_gone_go(
         self, running: World, keeper: Bookkeeper
     ) -> None:

@@ -86,6 +86,18 @@ class TestHealthy:
 
         assert health(running) == ("Unknown", "DatabaseUnavailable")
 
+    async def test_a_stream_that_could_not_report_is_given_time_again(self, running: World) -> None:
+        running.database.error = away("DatabaseUnavailable")
+        await running.reconcile()
+        running.database.error = None
+        running.write_ledger(state=None)
+        await running.look()
+        assert health(running) == ("Unknown", "NotReadYet")
+
+        for _ in range(3):
+            await running.look()
+        assert health(running) == ("False", "StreamSilent")
+
     async def test_a_paused_pipeline_is_looked_after_all_the_same(self, running: World) -> None:
         running.write_ledger(state=State.GUARDED, reason="r", in_flight=5)
         running.pipeline(annotations={PAUSED: "true"})

@@ -13,6 +13,7 @@ from argus_operator.resources import Family, ReplayKey
 from argus_operator.resync import Resync
 from argus_operator.settings import ResyncSettings
 from argus_operator.topics import DiskBudget
+from prometheus_client import REGISTRY
 
 from tests.unit.operator.fakes import NAMESPACE, away
 from tests.unit.operator.waiting import until
@@ -156,6 +157,23 @@ async def test_rounds_go_on_after_a_failure(watched: Watched) -> None:
 
         watched.world.cluster.error = None
         await until(lambda: bool(watched.woken))
+
+
+async def test_rounds_that_fail_are_no_look_at_everything(watched: Watched) -> None:
+    def age() -> float:
+        assert watched.resync.stalled() is None
+        found = REGISTRY.get_sample_value("argus_operator_resync_age_seconds")
+        assert found is not None
+        return found
+
+    watched.resync._settings = ResyncSettings(interval=0.01)
+    await watched.resync.round()
+    watched.world.cluster.error = away("KubernetesUnavailable")
+    async with running(watched.resync.run()):
+        await until(lambda: age() > 0.2)
+
+        watched.world.cluster.error = None
+        await until(lambda: age() < 0.2)
 
 
 async def test_without_rounds_the_process_is_not_alive(watched: Watched) -> None:
