@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from argus_stream.decode import rescreen
-from argus_stream.errors import DefectError, FencedError, RefusedError, StoreError
+from argus_stream.errors import FencedError, RefusedError, StoreError
 from argus_stream.guard import Guards, counts
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Store
@@ -60,8 +60,9 @@ class Trials:
         except StoreError as error:
             self._partitions.close(lease, f"could not be tried: {error}", self._interval)
         else:
-            self._results[lease.source] = result
-            self._conclude(lease)
+            if lease.live:
+                self._results[lease.source] = result
+                self._conclude(lease)
 
     def _conclude(self, lease: Lease) -> None:
         topic = lease.source.topic
@@ -103,7 +104,12 @@ class Trials:
     async def _refuses(self, piece: Slice) -> bool:
         try:
             await self._store.rehearse(piece)
-        except (RefusedError, DefectError):
+        except RefusedError:
+            return True
+        except StoreError:
+            raise
+        except Exception:
+            logger.exception("a trial failed by a defect")
             return True
         return False
 

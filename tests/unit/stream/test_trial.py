@@ -1,0 +1,76 @@
+"""What ends a trial other than its verdict: a lease that goes, a defect of ours."""
+
+import pytest
+from argus_stream.backoff import Backoff
+from argus_stream.guard import Guards, Rule
+from argus_stream.partitions import Partitions
+from argus_stream.slices import Slice
+from argus_stream.sources import Lease, Source, State
+from argus_stream.trial import Trials
+
+from tests.unit.stream.fakes import FakeStore
+from tests.unit.stream.samples import record, route
+
+TOPIC = "argus.ns.web.0badcafe"
+HERE = Source(TOPIC, 0)
+
+
+class Interrupted(FakeStore):
+    """Gives the partition away while a record is tried."""
+
+    def __init__(self, partitions: Partitions) -> None:
+        super().__init__()
+        self._partitions = partitions
+
+    async def rehearse(self, piece: Slice) -> None:
+        await super().rehearse(piece)
+        self._partitions.own({})
+
+
+class Defective(FakeStore):
+    """Fails as a defect does: not by an error of the stream's."""
+
+    async def rehearse(self, piece: Slice) -> None:
+        raise ValueError("a row that cannot be packed")
+
+
+def guarded(partitions: Partitions) -> Lease:
+    """A lease for trial of the one partition."""
+    partitions.own({HERE: route(TOPIC)})
+    partitions.opened(HERE, 0)
+    partitions.guard(TOPIC, "many were refused", 30)
+    lease = partitions.opened(HERE, 0)
+    assert lease is not None
+    return lease
+
+
+def trials(store: FakeStore, partitions: Partitions) -> Trials:
+    guards = Guards(Rule(window=10, ratio=0.5, least=5, run=5))
+    return Trials(store, guards, partitions, ratio=0.5, interval=30)
+
+
+def piece(lease: Lease) -> Slice:
+    return Slice(lease, 0, 2, rows=[b"row"] * 2, records=[record(0), record(1)])
+
+
+@pytest.fixture
+def partitions() -> Partitions:
+    return Partitions(Backoff(1, 8, jitter=lambda: 1.0), lambda: 0.0)
+
+
+async def test_a_partition_that_is_taken_away_while_it_is_tried_concludes_nothing(
+    partitions: Partitions,
+) -> None:
+    lease = guarded(partitions)
+    await trials(Interrupted(partitions), partitions).judge(piece(lease))
+    assert not lease.live
+    assert partitions.held() == {}
+
+
+async def test_a_defect_that_tripped_the_guard_leaves_it_up_when_it_is_tried_again(
+    partitions: Partitions,
+) -> None:
+    lease = guarded(partitions)
+    await trials(Defective(), partitions).judge(piece(lease))
+    assert partitions.standings()[HERE].state is State.GUARDED
+    assert partitions.waits(HERE) == 30
