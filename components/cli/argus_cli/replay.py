@@ -189,6 +189,7 @@ class Replayer:
         self._clock = clock
         self._unsettled: dict[str, int] = {}
         self._looked = 0.0
+        self._turn = 0.0
         self.counts = Counts()
 
     async def plan(self, letters: AsyncIterator[Letter]) -> Counts:
@@ -204,7 +205,6 @@ class Replayer:
 
         Or once the stream has settled nothing for the time to wait: some are then `unsettled`.
         """
-        began = time.monotonic()
         async for decisions in self._decisions(letters):
             for decision in decisions:
                 self.counts.note(decision)
@@ -212,7 +212,7 @@ class Replayer:
             if due:
                 if not await self._settle(UNSETTLED - len(due)):
                     return self.counts
-                await self._pace(began)
+                await self._pace(len(due))
                 await self._publish(due)
             if time.monotonic() - self._looked > 1:
                 await self._look()
@@ -238,10 +238,12 @@ class Replayer:
             for letter in letters
         ]
 
-    async def _pace(self, began: float) -> None:
+    async def _pace(self, records: int) -> None:
+        """Waits for the turn of this many; time in which nothing was due is not caught up on."""
         if self._options.rate:
-            ready = began + self.counts.replayed / self._options.rate
-            await asyncio.sleep(max(0.0, ready - time.monotonic()))
+            turn = max(self._turn, time.monotonic())
+            self._turn = turn + records / self._options.rate
+            await asyncio.sleep(turn - time.monotonic())
 
     async def _publish(self, due: Sequence[Decision]) -> None:
         roots = {str(one.letter.root): one.attempt for one in due}

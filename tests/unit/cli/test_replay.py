@@ -209,6 +209,23 @@ async def test_a_slow_stream_is_given_as_much_as_it_takes(
     assert counts.stored == 3_000
 
 
+async def test_time_in_which_nothing_was_due_is_not_caught_up_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replay, "CHUNK", 5)
+    stream = Stream()
+
+    async def late() -> AsyncIterator[Letter]:
+        await asyncio.sleep(0.4)
+        for one in fresh(20):
+            yield one
+
+    await replayer(stream, Options(rate=50, wait=1)).run(late())
+
+    assert stream.batches == [5, 5, 5, 5]
+    assert stream.times[-1] - stream.times[0] > 0.25
+
+
 async def test_the_rate_is_kept_and_no_burst_is_longer_than_a_second() -> None:
     stream = Stream()
     began = asyncio.get_running_loop().time()
