@@ -229,10 +229,9 @@ DEFECTS: Final = (
         (
             Edit(
                 f"{STREAM}/store.py",
-                "        groups = _by_topic(batch)\n",
-                "        for piece in batch:\n"
-                "            self._partitions.pause(piece.lease, str(error))\n"
-                "        groups = _by_topic(batch)\n",
+                "        failing = [(group, failure) for group in groups "
+                "if (failure := await self._attempt(group))]\n",
+                "        failing = [(group, error) for group in groups]\n",
             ),
         ),
         ("tests/unit/stream/test_store.py",),

@@ -213,6 +213,10 @@ class Partitions:
         self._failures.pop(source.topic, None)
         self.recovered(source)
 
+    def fails(self, source: Source) -> bool:
+        """Whether the pipeline failed since it stored something."""
+        return source.topic in self._failures
+
     def recovered(self, source: Source) -> None:
         """Nothing is left to be done here, or it was done: what went wrong is over."""
         place = self._places.get(source)

@@ -87,16 +87,20 @@ class Writer:
     async def settle(self, batch: Sequence[Slice]) -> None:
         """Returns when each slice is stored or tried, or its lease closed."""
         trials = [piece for piece in batch if piece.lease.trial]
-        await self._settle([piece for piece in batch if not piece.lease.trial])
+        groups = _by_topic([piece for piece in batch if not piece.lease.trial])
+        failing = [group for group in groups if self._partitions.fails(group[0].lease.source)]
+        await self._settle([group for group in groups if group not in failing])
+        for group in failing:
+            await self._settle([group])
         for piece in trials:
             self._watch.step(LOOP)
             await self._trials.judge(piece)
 
-    async def _settle(self, batch: Sequence[Slice]) -> None:
-        error = await self._attempt(batch)
+    async def _settle(self, groups: Sequence[Sequence[Slice]]) -> None:
+        """Pipelines that share a call; one that failed lately has its own, after the others."""
+        error = await self._attempt([piece for group in groups for piece in group])
         if error is None:
             return
-        groups = _by_topic(batch)
         if len(groups) == 1:
             await self._isolate(groups[0], error)
             return

@@ -24,7 +24,7 @@ from tests.integration.stream.world import Database, micros
 
 LANES: Final = 6
 """Trials at a time."""
-LATER: Final = 40
+LATER: Final = 20
 """Points that are also tried at a later time than their first, drawn anew in each run."""
 TRIES: Final = 3
 """How often a point is tried on each way to it, for which way a run takes is partly chance."""

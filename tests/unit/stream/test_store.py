@@ -88,6 +88,26 @@ async def test_a_broken_table_is_split_off_and_pauses_alone() -> None:
     assert bench.partitions.due() == [], "it waits"
 
 
+async def test_a_pipeline_that_failed_lately_is_tried_alone_and_after_the_others() -> None:
+    """What it waits for, a locked table for instance, the others do not wait for again."""
+    bench = Bench()
+    first, second = bench.open(Source(A, 0), Source(B, 0))
+    bench.store.broken = {A}
+    await bench.writer.settle([rows(first, 0, 5), rows(second, 0, 5)])
+    bench.store.calls.clear()
+    again = bench.partitions.opened(Source(A, 0), 0)
+    assert again is not None
+    await bench.writer.settle([rows(again, 0, 5), rows(second, 5, 9)])
+    assert bench.store.calls == [[Source(B, 0)], [Source(A, 0)]]
+    bench.store.broken = set()
+    again = bench.partitions.opened(Source(A, 0), 0)
+    assert again is not None
+    await bench.writer.settle([rows(again, 0, 5)])
+    bench.store.calls.clear()
+    await bench.writer.settle([rows(again, 5, 6), rows(second, 9, 10)])
+    assert bench.store.calls == [[Source(A, 0), Source(B, 0)]], "it works: they share a call again"
+
+
 async def test_a_fenced_partition_is_opened_again_and_the_others_are_stored() -> None:
     bench = Bench()
     first, second = bench.open(Source(A, 0), Source(B, 0))
