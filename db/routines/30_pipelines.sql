@@ -297,6 +297,7 @@ BEGIN
     DELETE FROM argus.outbox o WHERE o.topic = before.topic;
     DELETE FROM argus.dead_letters d WHERE d.topic = before.topic;
     DELETE FROM argus.replays r WHERE r.topic = before.topic;
+    DELETE FROM argus.halted_partitions h WHERE h.topic = before.topic;
     DELETE FROM argus.offsets o WHERE o.topic = before.topic;
     DELETE FROM argus.pipelines p WHERE p.pipeline_uid = drop_pipeline.pipeline_uid;
 END

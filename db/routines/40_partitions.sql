@@ -2,7 +2,7 @@
 
 -- Invariant: the partition has a row, and it does not stand before the log. Records that Kafka
 -- deleted before they were read are counted as lost. Returns the offset to read from. Raises
--- AR404 for a topic of no live pipeline.
+-- AR404 for a topic of no live pipeline, AR410 with the reason for a halted partition.
 CREATE OR REPLACE FUNCTION argus.open_partition(
     topic text, partition integer, log_start bigint
 ) RETURNS bigint
@@ -10,10 +10,16 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     standing bigint;
+    halted text;
 BEGIN
     PERFORM FROM argus.pipelines p WHERE p.topic = open_partition.topic AND p.retained_at IS NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'AR404', MESSAGE = format('no pipeline has topic %s', topic);
+    END IF;
+    SELECT h.reason INTO halted FROM argus.halted_partitions h
+    WHERE h.topic = open_partition.topic AND h.partition = open_partition.partition;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR410', MESSAGE = halted;
     END IF;
     INSERT INTO argus.offsets (topic, partition, first_offset, next_offset, log_end)
     VALUES (open_partition.topic, open_partition.partition, log_start, log_start, log_start)
@@ -30,6 +36,28 @@ BEGIN
     ]);
     RETURN log_start;
 END
+$$;
+
+-- Invariant: the partition is opened by nobody before argus.resume_partition. The first reason
+-- stays: what is found later may only look better.
+CREATE OR REPLACE FUNCTION argus.halt_partition(
+    topic text, partition integer, reason text
+) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO argus.halted_partitions (topic, partition, reason) VALUES ($1, $2, $3)
+    ON CONFLICT DO NOTHING
+$$;
+
+-- For the database's owner, by hand: the partition is read on from where it stood. What its log
+-- holds before that offset, and was not read, is given up. Returns whether it was halted.
+CREATE OR REPLACE FUNCTION argus.resume_partition(topic text, partition integer) RETURNS boolean
+LANGUAGE sql
+AS $$
+    WITH resumed AS (
+        DELETE FROM argus.halted_partitions h WHERE h.topic = $1 AND h.partition = $2 RETURNING 1
+    )
+    SELECT EXISTS (SELECT FROM resumed)
 $$;
 
 -- Invariant: log_end is what Kafka said last. Rows that did not change are not written.

@@ -20,6 +20,7 @@ BEGIN
         argus.rehearse(text, integer, bigint, bigint, bigint),
         argus.known_ids(text, uuid[], timestamptz[]),
         argus.open_partition(text, integer, bigint),
+        argus.halt_partition(text, integer, text),
         argus.settled_replays(text[], integer[]),
         argus.sample_log_end(text[], integer[], bigint[]),
         argus.sample(text[], integer[], bigint[], timestamptz[]),

@@ -64,12 +64,21 @@ class Pending:
         """How many records each of these topics, which have some at hand, may add now.
 
         Together about `most`: an equal part of the room that is left, or what is missing to an
-        equal part of the whole batch.
+        equal part of the whole batch, as far as twice a batch reaches.
         """
         all_topics = len(self._used.keys() | set(topics))
-        left = -(-min(most, self.room) // max(1, len(topics)))
+        asking = max(1, len(topics))
+        left = -(-min(most, self.room) // asking)
+        late = min(most, self._late // asking)
         fair = _Used(self._limits.records // all_topics, self._limits.bytes // all_topics)
-        return {topic: max(left, min(most, self._due(topic, fair))) for topic in topics}
+        return {topic: max(left, min(late, self._due(topic, fair))) for topic in topics}
+
+    @property
+    def _late(self) -> int:
+        """How many records all who come late may add: their equal shares may be more in all."""
+        if self._total.bytes >= 2 * self._limits.bytes:
+            return 0
+        return max(0, 2 * self._limits.records - self._total.records)
 
     def _due(self, topic: str, fair: _Used) -> int:
         used = self._used.get(topic, _Used())

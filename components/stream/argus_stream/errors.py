@@ -10,6 +10,7 @@ StreamError
     ├── FencedError     another process stored this partition
     ├── RefusedError    the data of some row: SQLSTATE class 22 or 23
     ├── DefectError     something of ours failed that should not have
+    ├── HaltedError     the partition waits for somebody to say that it may be read on
     ├── TableError      one pipeline's tables, locks or rights: SQLSTATE of any other class
     └── UnavailableError   no database to speak to, or one that cannot work now
 
@@ -57,6 +58,10 @@ class FencedError(StoreError):
     def __init__(self, source: Source, message: str) -> None:
         super().__init__(message)
         self.source = source
+
+
+class HaltedError(StoreError):
+    """The partition's log is not the one that was read; the text says what to do."""
 
 
 class RefusedError(StoreError):

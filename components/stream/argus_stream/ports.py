@@ -123,7 +123,13 @@ class Ledger(Protocol):
     """Small questions to the database, none of them on a record's way. Raises StoreError."""
 
     async def open_partition(self, source: Source, log_start: int) -> int:
-        """The offset to read from; what the log lost before it is counted."""
+        """The offset to read from; what the log lost before it is counted.
+
+        Raises HaltedError for a partition that was halted and not resumed since.
+        """
+
+    async def halt_partition(self, source: Source, reason: str) -> None:
+        """Nobody opens this partition until somebody resumes it, in SQL."""
 
     async def known_ids(
         self, topic: str, ids: Sequence[str], times: Sequence[datetime | None]

@@ -52,6 +52,23 @@ async def test_a_partition_is_read_from_where_sql_stands(
     assert await open_partition(stream, pipeline.topic, 0, 2) == 2
 
 
+async def test_a_halted_partition_is_opened_by_nobody_until_it_is_resumed(
+    admin: asyncpg.Connection, stream: asyncpg.Connection, pipeline: Pipeline
+) -> None:
+    await store(stream, Slice(pipeline.topic, 0, 0, [Event()]))
+    for reason in ("not the log that was read", "found later"):
+        await stream.execute("SELECT argus.halt_partition($1, 0, $2)", pipeline.topic, reason)
+    with pytest.raises(asyncpg.PostgresError, match="not the log that was read") as halted:
+        await open_partition(stream, pipeline.topic, 0, 0)
+    assert halted.value.sqlstate == "AR410"
+    resume = "SELECT argus.resume_partition($1, 0)"
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await stream.execute(resume, pipeline.topic)
+    assert await admin.fetchval(resume, pipeline.topic) is True
+    assert await admin.fetchval(resume, pipeline.topic) is False
+    assert await open_partition(stream, pipeline.topic, 0, 0) == 1
+
+
 async def test_records_that_expired_unread_are_lost_and_show(
     admin: asyncpg.Connection, stream: asyncpg.Connection, pipeline: Pipeline
 ) -> None:

@@ -18,6 +18,7 @@ from tests.integration.db.support import (
 
 PUBLIC_TO_STREAM = {
     "create_staging",
+    "halt_partition",
     "heartbeat",
     "known_ids",
     "leave",

@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 from argus_contract.registry import Pipeline
 from argus_runtime.settings import DatabaseSettings
+from argus_stream import opening
 from argus_stream.settings import GuardSettings, StreamSettings
 from pydantic import SecretStr
 
@@ -167,7 +168,11 @@ async def test_records_that_expire_while_their_pipeline_is_paused_are_lost_not_s
     assert ledger["skipped"] == 0
 
 
-async def test_a_log_that_ends_before_it_was_read_stops_its_partition(world: World) -> None:
+async def test_a_log_that_ends_before_it_was_read_stops_its_partition_until_it_is_resumed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the log grows to, and whoever starts anew: it is another log."""
+    monkeypatch.setattr(opening, "HALT_SECONDS", 0.5)
     pipeline = await world.add_pipeline("web")
     await world.produce(pipeline, [event() for _ in range(5)])
     await world.sql.execute("SELECT argus.open_partition($1, 0, 100)", pipeline.topic)
@@ -177,10 +182,14 @@ async def test_a_log_that_ends_before_it_was_read_stops_its_partition(world: Wor
             return service.states["stopped"] == 1
 
         await until(stopped, 5, "the partition is stopped")
-        await world.produce(pipeline, [event() for _ in range(200)])
+    await world.produce(pipeline, [event() for _ in range(200)])
+    async with world.stream() as service:
+        await until(stopped, 5, "the partition is stopped for the next process, too")
         await asyncio.sleep(1)
         assert service.states["stopped"] == 1
-    assert (await world.ledger(pipeline))["offsets"] == 0
+        assert (await world.ledger(pipeline))["offsets"] == 0
+        assert await world.sql.fetchval("SELECT argus.resume_partition($1, 0)", pipeline.topic)
+        assert (await world.settled(pipeline, 105))["stored"] == 105
 
 
 async def test_redis_that_does_not_answer_delays_no_row(world: World, redis_url: str) -> None:

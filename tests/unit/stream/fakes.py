@@ -8,6 +8,7 @@ from uuid import UUID
 
 from argus_stream.errors import (
     FencedError,
+    HaltedError,
     LettersError,
     LiveError,
     RefusedError,
@@ -97,6 +98,7 @@ class FakeLedger:
         self.oldest: dict[Source, datetime] = {}
         self.reports: list[dict[Source, Standing]] = []
         self.offsets: dict[Source, int] = {}
+        self.halted: dict[Source, str] = {}
         self.members: frozenset[UUID] = frozenset()
         self.failure: TableError | UnavailableError | None = None
         self.asked: list[tuple[str, Sequence[str], Sequence[datetime | None]]] = []
@@ -110,8 +112,14 @@ class FakeLedger:
 
     async def open_partition(self, source: Source, log_start: int) -> int:
         self._may_fail()
+        if source in self.halted:
+            raise HaltedError(self.halted[source])
         self.offsets[source] = max(log_start, self.offsets.get(source, log_start))
         return self.offsets[source]
+
+    async def halt_partition(self, source: Source, reason: str) -> None:
+        self._may_fail()
+        self.halted.setdefault(source, reason)
 
     async def known_ids(
         self, topic: str, ids: Sequence[str], times: Sequence[datetime | None]

@@ -144,6 +144,21 @@ def test_a_batch_never_grows_beyond_twice_its_size(data: st.DataObject) -> None:
     assert batch.shares([], 40) == {}
 
 
+@pytest.mark.parametrize("size", [1, 100])
+def test_however_many_come_late_one_after_the_other_there_is_room_for_two_batches(
+    size: int,
+) -> None:
+    batch = Pending(Limits(records=1_000, bytes=100_000, linger=0.0, eager=1_000), Clock())
+    records = total = 0
+    for number in range(50):
+        topic = str(number)
+        while batch.shares([topic], 10)[topic]:
+            batch.grown(topic, 1, size)
+            records, total = records + 1, total + size
+    assert records <= 2 * 1_000
+    assert total <= 2 * 100_000
+
+
 def test_what_was_taken_is_known_as_unsettled_until_the_next_batch_is_taken() -> None:
     async def run() -> None:
         batch = pending()

@@ -2,13 +2,15 @@
 
 import asyncio
 
+import pytest
+from argus_stream import opening as module
 from argus_stream.backoff import Backoff
-from argus_stream.errors import BrokerError, TableError
+from argus_stream.errors import BrokerError, TableError, UnavailableError
 from argus_stream.health import Watch
 from argus_stream.opening import Opener
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Bounds
-from argus_stream.sources import Lease, Source
+from argus_stream.sources import Lease, Source, State
 
 from tests.unit.stream.fakes import FakeLedger, FakeOffsets
 from tests.unit.stream.samples import route
@@ -60,6 +62,47 @@ async def test_a_log_that_ends_before_what_was_read_stops_its_partition() -> Non
     await bench.run()
     assert [lease.source for lease in bench.opened] == [B]
     assert bench.partitions.count()["stopped"] == 1
+
+
+async def test_a_halted_partition_stays_so_though_its_log_has_grown_and_others_take_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "HALT_SECONDS", 0.001)
+    bench = Bench()
+    bench.offsets.logs = {A: Bounds(0, 11)}
+    bench.ledger.offsets = {A: 12}
+    bench.partitions.own({A: route("a")})
+    await bench.run()
+    bench.offsets.logs = {A: Bounds(0, 200)}
+    bench.partitions.own({})
+    bench.partitions.own({A: route("a")})
+    await bench.run()
+    assert bench.opened == []
+    standing = bench.partitions.standings()[A]
+    assert standing.state is State.STOPPED
+    assert standing.reason is not None
+    assert "SELECT argus.resume_partition('a', 0)" in standing.reason
+    bench.ledger.halted = {}
+    await bench.run()
+    assert [lease.next for lease in bench.opened] == [12]
+
+
+async def test_a_halt_that_cannot_be_kept_is_tried_again() -> None:
+    bench = Bench()
+    bench.offsets.logs = {A: Bounds(0, 11)}
+    bench.ledger.offsets = {A: 12}
+    bench.partitions.own({A: route("a")})
+    halt = bench.ledger.halt_partition
+
+    async def fail(source: Source, reason: str) -> None:
+        raise UnavailableError("down")
+
+    bench.ledger.halt_partition = fail  # type: ignore[method-assign]
+    await bench.run()
+    assert bench.partitions.standings()[A].state is State.PAUSED
+    bench.ledger.halt_partition = halt  # type: ignore[method-assign]
+    await bench.run()
+    assert bench.partitions.standings()[A].state is State.STOPPED
 
 
 async def test_what_a_predecessor_stored_after_the_log_was_looked_at_stops_nothing() -> None:

@@ -26,7 +26,7 @@ from argus_stream.sources import Record, Source
 
 MAX_WAIT_MS: Final = 100
 """How long a broker holds an empty fetch; a change of assignment waits for it."""
-PARTITION_BYTES: Final = sizes.MAX_EVENT
+PARTITION_BYTES: Final = sizes.MAX_EVENT + sizes.RECORD_OVERHEAD
 FETCH_BYTES: Final = 2 * sizes.MIB
 """Little at a time: what is buffered of a backlog is what a quiet partition's fetch waits for."""
 

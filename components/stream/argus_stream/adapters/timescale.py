@@ -21,6 +21,7 @@ from asyncpg.prepared_stmt import PreparedStatement
 from argus_stream import copyrows
 from argus_stream.errors import (
     FencedError,
+    HaltedError,
     RefusedError,
     StoreError,
     TableError,
@@ -37,6 +38,7 @@ _STORE: Final = (
     "ORDER BY slice"
 )
 _FENCE: Final = "AR001"
+_HALTED: Final = "AR410"
 _REHEARSED: Final = "AR100"
 _DATA_CLASSES: Final = frozenset({"22", "23"})
 _SERVER_CLASSES: Final = frozenset({"08", "25", "28", "3D", "40", "53", "57", "58"})
@@ -209,6 +211,11 @@ class TimescaleLedger:
                 ),
             )
 
+    async def halt_partition(self, source: Source, reason: str) -> None:
+        """`argus.halt_partition`."""
+        async with self._connection() as connection:
+            await connection.execute("SELECT argus.halt_partition($1, $2, $3)", *source, reason)
+
     async def known_ids(
         self, topic: str, ids: Sequence[str], times: Sequence[datetime | None]
     ) -> frozenset[str]:
@@ -306,6 +313,8 @@ def _judge(error: asyncpg.PostgresError) -> StoreError:
     if state == _FENCE:
         moved = msgspec.json.decode(cast("str", error.detail), type=_Moved)
         return FencedError(Source(moved.topic, moved.partition), str(error))
+    if state == _HALTED:
+        return HaltedError(str(error))
     if state[:2] in _DATA_CLASSES:
         return RefusedError(state, str(error))
     if state[:2] in _SERVER_CLASSES and state != _QUERY_CANCELED:
