@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from argus_operator import conditions
 from argus_operator.conditions import COMPLETE, FAILED, READY, RUNNING, SCHEMAS_READY, Finding
+from argus_operator.errors import OperatorError
 from argus_operator.jobs import SILENT, Phase, Report, Run, Template, Word
 from argus_operator.models import units
 from argus_operator.models.common import ConditionStatus, ReasonCounts
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.replay import PLURAL as REPLAYS
 from argus_operator.ports import Cluster, Jobs
+from argus_operator.reconcile.attempt import attempt
 from argus_operator.reconcile.status import StatusWriter
 from argus_operator.reconcile.verdict import Verdict
 from argus_operator.resources import Pipeline, Replay, ReplayKey, key_of_replay
@@ -219,9 +221,14 @@ class ReplayReconciler:
         if not replay.meta.held:
             await self._cluster.set_finalizer(REPLAYS, replay.meta, present=True)
         planned = plan(replay, await self._observe(self._jobs, replay, own, runs))
-        if planned.create and replay.spec is not None:
-            await self._jobs.create(self._template.job(replay.meta, replay.spec))
         facts = {"observedGeneration": replay.meta.generation, **planned.facts}
+        if planned.create and replay.spec is not None:
+            job = self._template.job(replay.meta, replay.spec)
+            made = await attempt(self._jobs.create(job))
+            if isinstance(made, OperatorError):
+                refused = conditions.bad(RUNNING, made.reason, made.message)
+                await self._status.write(replay, _conditions(refused), facts)
+                return Verdict(retry=True)
         await self._status.write(replay, planned.findings, facts)
         return Verdict(again_in=planned.again_in)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from argus_operator.errors import UnavailableError
 from argus_operator.jobs import Phase, Report, Word
 from argus_operator.models.common import FINALIZER
 from argus_operator.models.pipeline import PLURAL as PIPELINES
@@ -118,6 +119,22 @@ class TestStart:
 
         assert len(bench.jobs.manifests) == 1
         assert bench.condition() == ("True", "JobRunning")
+
+    async def test_a_job_that_is_refused_is_told_and_tried_again(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def refuse(_: object) -> None:
+            raise UnavailableError("KubernetesRefused", "403: exceeded quota")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(bench.jobs, "create", refuse)
+            verdict = await bench.look()
+        assert verdict.retry
+        assert bench.condition() == ("False", "KubernetesRefused")
+
+        await bench.look()
+        assert bench.condition() == ("False", "Starting")
+        assert bench.jobs.held
 
     async def test_a_pod_that_does_not_start_is_told(self, bench: Bench) -> None:
         await bench.look()
