@@ -27,7 +27,8 @@ TENANTS = 3
 RETURN_S = 5.0
 """From the moment at which the broker takes connections to the first acknowledgement."""
 GROWTH = 128 * 1024 * 1024
-"""Bytes by which an ingest pod may grow: twice what it may hold for requests in flight."""
+"""Bytes by which an ingest pod may grow: the 96 MiB that it may hold for requests in flight, and a
+third more."""
 DRAINED_S = 300.0
 MIB = 1024 * 1024
 
