@@ -34,7 +34,7 @@ from argus_stream.letters import Letters
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Outcome, Store
 from argus_stream.slices import Letter, Slice
-from argus_stream.trial import Trials
+from argus_stream.trial import TRIAL_SECONDS, Trials
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +92,17 @@ class Writer:
         await self._settle([group for group in groups if group not in failing])
         for group in failing:
             await self._settle([group])
+        await self._try(trials)
+
+    async def _try(self, trials: Sequence[Slice]) -> None:
+        """As many as may keep the next batch waiting; the rest has its turn after that."""
+        until = time.monotonic() + TRIAL_SECONDS
         for piece in trials:
             self._watch.step(LOOP)
-            await self._trials.judge(piece)
+            if time.monotonic() > until:
+                self._partitions.close(piece.lease, "tried after the next batch", _RESUME_SECONDS)
+            else:
+                await self._trials.judge(piece)
 
     async def _settle(self, groups: Sequence[Sequence[Slice]]) -> None:
         """Pipelines that share a call; one that failed lately has its own, after the others."""

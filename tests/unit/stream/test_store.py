@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 from argus_contract import headers
 from argus_contract.rejects import Code
+from argus_stream import store
 from argus_stream.backoff import Backoff
 from argus_stream.batch import Limits, Pending
 from argus_stream.errors import RefusedError, TableError, UnavailableError
@@ -34,8 +35,10 @@ NEVER = Rule(window=10_000, ratio=1.0, least=10_000, run=10_000)
 class Bench:
     """A writer among fakes; the clock stands still."""
 
-    def __init__(self, delay: float = 0.0001, rule: Rule = NEVER) -> None:
-        self.store = FakeStore()
+    def __init__(
+        self, delay: float = 0.0001, rule: Rule = NEVER, kind: type[FakeStore] = FakeStore
+    ) -> None:
+        self.store = kind()
         self.ledger = FakeLedger()
         self.post = FakePost()
         self.partitions = Partitions(Backoff(1, 8, jitter=lambda: 1.0), lambda: 0.0)
@@ -398,6 +401,27 @@ async def test_a_partition_that_works_does_not_speak_for_one_that_is_refused() -
         assert trial is not None
         await bench.writer.settle([rows(trial, start, start + 20)])
     assert bench.partitions.standings()[good.source].state is State.GUARDED
+
+
+class SlowStore(FakeStore):
+    """Takes its time for each rehearsal."""
+
+    async def rehearse(self, piece: Slice) -> None:
+        await asyncio.sleep(0.2)
+        await super().rehearse(piece)
+
+
+async def test_trials_of_many_partitions_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "TRIAL_SECONDS", 0.1)
+    bench = Bench(rule=GUARD, kind=SlowStore)
+    first, *others = (each.source for each in bench.open(*(Source(A, n) for n in range(5))))
+    bench.store.broken = {A}
+    bench.partitions.guard(A, "many were refused", 30)
+    trials = [bench.partitions.opened(source, 0) for source in (first, *others)]
+    await bench.writer.settle([rows(trial, 0, 5) for trial in trials if trial is not None])
+    assert bench.store.rehearsals == 1
+    assert bench.partitions.waits(first) == 30
+    assert {bench.partitions.waits(source) for source in others} == {0.1}, "their turn is next"
 
 
 async def test_a_trial_that_the_database_cannot_answer_is_made_again() -> None:
