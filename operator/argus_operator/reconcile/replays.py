@@ -86,10 +86,14 @@ def _obstacle(replay: Replay, observed: Observed) -> Finding | None:
     known = {condition.type: condition for condition in pipeline.conditions}
     for needed in (READY, SCHEMAS_READY):
         found = known.get(needed)
-        if found is None or found.status is not ConditionStatus.TRUE:
-            said = "nothing is known of it yet" if found is None else found.message
-            message = f"pipeline {name!r} is not {needed}, and waited for: {said}"
-            return conditions.bad(RUNNING, "PipelineNotReady", message)
+        if found is None or found.observed_generation != pipeline.meta.generation:
+            said = "its spec has still to be applied"
+        elif found.status is not ConditionStatus.TRUE:
+            said = found.message
+        else:
+            continue
+        message = f"pipeline {name!r} is not {needed}, and waited for: {said}"
+        return conditions.bad(RUNNING, "PipelineNotReady", message)
     if observed.rival is not None:
         message = f"replay {observed.rival.replay!r} of the same pipeline runs: it is waited for"
         return conditions.bad(RUNNING, "Queued", message)

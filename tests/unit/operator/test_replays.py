@@ -192,6 +192,16 @@ class TestWaiting:
 
         assert bench.condition(name="early") == ("False", "PipelineNotReady")
 
+    async def test_for_a_pipeline_whose_spec_is_not_applied_yet(self, bench: Bench) -> None:
+        bench.world.pipeline(spec={"storage": {"retention": "365d"}})
+        await bench.look()
+        assert bench.condition() == ("False", "PipelineNotReady")
+        assert not bench.jobs.held
+
+        await bench.world.settle()
+        await bench.look()
+        assert bench.jobs.held
+
     async def test_for_another_replay_of_the_same_pipeline(self, bench: Bench) -> None:
         await bench.look()
         bench.apply("second")
