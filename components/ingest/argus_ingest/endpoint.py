@@ -117,7 +117,9 @@ class EventsEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; nothing but cancellation rises."""
         headers = dict(scope["headers"])
-        request = Request(scope, receive, headers, time.time_ns() // 1000, _steady())
+        request = Request(
+            scope, receive, headers, time.time_ns() // 1000, time.monotonic_ns() // 1000
+        )
         try:
             given = await self._serve(request)
         except ClientGoneError:
@@ -136,7 +138,7 @@ class EventsEndpoint:
         else:
             await answer.send(given, send, close=True, linger=discard(receive))
         metrics.requests(request.tenant, given.status).inc()
-        metrics.LATENCY.observe((_steady() - request.began) / 1e6)
+        metrics.LATENCY.observe(time.monotonic_ns() / 1e9 - request.began / 1e6)
 
     async def _serve(self, request: Request) -> Answer:
         method = request.scope["method"]
@@ -212,7 +214,7 @@ class EventsEndpoint:
                 f"more than {check.key_limit.burst:g} at once. Send fewer events at once.",
                 members={"limit": check.key_limit.burst, "bucket": KEY_POLICY},
             )
-        asked = _steady()
+        asked = time.monotonic_ns() // 1000
         verdict = await self._steps.limiter.check(check)
         if verdict.refused:
             self._steps.denials.note(access, request.address, verdict, asked)
@@ -231,15 +233,16 @@ class EventsEndpoint:
                 await asyncio.sleep(0)
             routing.add(items[portion.start : portion.stop])
         bundles = routing.bundles
-        pressure = self._steps.pressure
-        for bundle in bundles:
-            if not pressure.is_free(bundle.pipeline):
-                await pressure.admit(bundle.pipeline)
-        pressure.offer(bundles)
+        pressure, offered = self._steps.pressure, []
         try:
+            for bundle in bundles:
+                watch = pressure.free(bundle.pipeline) or await pressure.admit(bundle.pipeline)
+                watch.offered += bundle.size
+                offered.append((watch, bundle.size))
             await self._steps.publisher.publish(bundles, access.tenant.account)
         finally:
-            pressure.settle(bundles)
+            for watch, size in offered:
+                watch.settled += size
         for bundle in bundles:
             events = len(bundle.records) - len(bundle.rejects)
             metrics.events_accepted(request.tenant, bundle.pipeline.name).inc(events)
@@ -254,11 +257,6 @@ class EventsEndpoint:
             f"The body is not JSON: {reject.message}.",
             members={"rejected": answer.rejected_members([reject])},
         )
-
-
-def _steady() -> int:
-    """Microseconds of a clock that nobody sets."""
-    return time.monotonic_ns() // 1000
 
 
 async def _judge(

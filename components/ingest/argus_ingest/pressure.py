@@ -10,7 +10,7 @@ that the last one found, so a fast pipeline cannot fill its topic unseen.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import inf
 from typing import Final, NamedTuple, Protocol
 
@@ -19,7 +19,6 @@ from argus_contract.registry import Pipeline, TenantDocument
 
 from argus_ingest import metrics
 from argus_ingest.errors import BacklogError
-from argus_ingest.route import Bundle
 from argus_ingest.settings import PressureSettings
 
 logger = logging.getLogger(__name__)
@@ -138,7 +137,7 @@ class Watch:
         self.looked = asyncio.Event()
         self.refused: str | None = None
         self.offered = 0
-        """Bytes ever handed to the publisher, at their largest."""
+        """Bytes ever handed to the publisher, if they cannot be compressed."""
         self.settled = 0
         """Of them, those of which it is known what became of them."""
         self._ceiling = 0.0
@@ -239,12 +238,12 @@ class Pressure:
             metrics.forget_backlog(*labels)
         self._watches = watches
 
-    def is_free(self, pipeline: Pipeline) -> bool:
-        """Whether the pipeline is known to have room; if not, `admit` says more."""
+    def free(self, pipeline: Pipeline) -> Watch | None:
+        """The pipeline's watch if it is known to have room; if not, `admit` says more."""
         watch = self._watches.get(pipeline.topic)
-        return watch is not None and watch.is_free(self._loop.time())
+        return watch if watch is not None and watch.is_free(self._loop.time()) else None
 
-    async def admit(self, pipeline: Pipeline) -> None:
+    async def admit(self, pipeline: Pipeline) -> Watch:
         """Raises BacklogError, unless a first look that is under way finds the pipeline free."""
         watch = self._watches.get(pipeline.topic)
         if watch is not None and not watch.looked.is_set():
@@ -256,20 +255,7 @@ class Pressure:
             )
         if watch.refused is not None:
             raise BacklogError(f"{watch.refused}.", retry_after=watch.retry_after())
-
-    def offer(self, bundles: Iterable[Bundle]) -> None:
-        """Counts what is about to be published; `settle` has to follow."""
-        for bundle in bundles:
-            watch = self._watches.get(bundle.pipeline.topic)
-            if watch is not None:
-                watch.offered += bundle.size
-
-    def settle(self, bundles: Iterable[Bundle]) -> None:
-        """Counts what is published now, or will never be."""
-        for bundle in bundles:
-            watch = self._watches.get(bundle.pipeline.topic)
-            if watch is not None:
-                watch.settled += bundle.size
+        return watch
 
     @staticmethod
     async def _first_look(watch: Watch) -> None:

@@ -115,7 +115,7 @@ class BodyReader:
     async def _collect(self, receive: Receive, loan: Loan) -> bytes:
         try:
             with self._deadlines.wait():
-                chunk, more = await _chunk(receive)
+                chunk, more = _chunk(await receive())
                 loan.take(len(chunk))
                 if not more and len(chunk) <= self._limits.body_bytes:
                     return chunk
@@ -129,7 +129,7 @@ class BodyReader:
         body = bytearray(first)
         more = True
         while more and len(body) <= self._limits.body_bytes:
-            chunk, more = await _chunk(receive)
+            chunk, more = _chunk(await receive())
             loan.take(len(chunk))
             body += chunk
         if len(body) > self._limits.body_bytes:
@@ -169,14 +169,13 @@ async def discard(receive: Receive) -> None:
     try:
         async with asyncio.timeout(_LINGER):
             while more and dropped < _LINGER_BYTES:
-                chunk, more = await _chunk(receive)
+                chunk, more = _chunk(await receive())
                 dropped += len(chunk)
     except (ClientGoneError, TimeoutError):
         return
 
 
-async def _chunk(receive: Receive) -> tuple[bytes, bool]:
-    message = await receive()
+def _chunk(message: Mapping[str, Any]) -> tuple[bytes, bool]:
     if message["type"] == "http.disconnect":
         raise ClientGoneError
     return message["body"], message["more_body"]

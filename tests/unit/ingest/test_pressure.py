@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from argus_contract.names import TopicName
+from argus_contract.registry import Pipeline
 from argus_ingest.errors import BacklogError
 from argus_ingest.pressure import Look, PartitionState, Pressure, Question, Watch, judge
-from argus_ingest.route import Bundle
 from argus_ingest.settings import PressureSettings
 from prometheus_client import REGISTRY
 
@@ -106,7 +106,7 @@ async def test_a_pipeline_with_room_is_free() -> None:
     async with watching(FakeWatcher()) as pressure:
         pressure.update({TENANT.id: TENANT})
         await pressure.admit(MAIN)
-        assert pressure.is_free(MAIN)
+        assert pressure.free(MAIN)
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,11 @@ async def test_a_commit_that_vanishes_with_its_topic_is_remembered() -> None:
         await pressure.admit(MAIN)
 
 
-def offered(size: int) -> list[Bundle]:
-    bundle = Bundle(MAIN)
-    bundle.size = size
-    return [bundle]
+def room(pressure: Pressure, where: Pipeline = MAIN) -> Watch:
+    """The watch of a pipeline that has room."""
+    watch = pressure.free(where)
+    assert watch is not None
+    return watch
 
 
 @pytest.mark.parametrize("replicas", [1, 4])
@@ -171,9 +172,9 @@ async def test_between_two_looks_no_more_is_taken_than_the_room_that_the_last_on
         pressure.update({TENANT.id: TENANT})
         await pressure.admit(MAIN)
         taken = 0
-        while pressure.is_free(MAIN):
-            pressure.offer(offered(10))
-            pressure.settle(offered(10))
+        while watch := pressure.free(MAIN):
+            watch.offered += 10
+            watch.settled += 10
             taken += 10
         assert 600 / replicas <= taken <= 600 / replicas + 10
         with pytest.raises(BacklogError, match="not known"):
@@ -185,14 +186,15 @@ async def test_the_next_look_knows_what_was_settled_before_it_and_nothing_else()
     async with watching(watcher) as pressure:
         pressure.update({TENANT.id: TENANT})
         await pressure.admit(MAIN)
-        pressure.offer(offered(900))
-        assert not pressure.is_free(MAIN)
+        watch = room(pressure)
+        watch.offered += 900
+        assert not pressure.free(MAIN)
         await asyncio.sleep(0.1)
         # It may be in the log or not: the look cannot tell.
-        assert not pressure.is_free(MAIN)
-        pressure.settle(offered(900))
+        assert not pressure.free(MAIN)
+        watch.settled += 900
         await asyncio.sleep(0.1)
-        assert pressure.is_free(MAIN)
+        assert pressure.free(MAIN)
 
 
 async def test_what_is_settled_during_a_look_may_not_be_in_it() -> None:
@@ -200,7 +202,7 @@ async def test_what_is_settled_during_a_look_may_not_be_in_it() -> None:
     async with watching(watcher) as pressure:
         pressure.update({TENANT.id: TENANT})
         await pressure.admit(MAIN)
-        look, during = watcher.look, asyncio.Event()
+        watch, look, during = room(pressure), watcher.look, asyncio.Event()
 
         async def slow(
             questions: Mapping[TopicName, Question],
@@ -213,10 +215,10 @@ async def test_what_is_settled_during_a_look_may_not_be_in_it() -> None:
 
         watcher.look = slow  # type: ignore[method-assign]
         await during.wait()
-        pressure.offer(offered(900))
-        pressure.settle(offered(900))
+        watch.offered += 900
+        watch.settled += 900
         await asyncio.sleep(0.15)
-        assert not pressure.is_free(MAIN)
+        assert not pressure.free(MAIN)
 
 
 async def test_of_many_partitions_one_may_get_everything() -> None:
@@ -226,10 +228,9 @@ async def test_of_many_partitions_one_may_get_everything() -> None:
     async with watching(watcher, interval=60.0) as pressure:
         pressure.update({TENANT.id: document(wide)})
         await pressure.admit(wide)
-        pressure.offer(offered(199))
-        assert pressure.is_free(wide)
-        pressure.offer(offered(1))
-        assert not pressure.is_free(wide)
+        room(pressure, wide).offered += 199
+        room(pressure, wide).offered += 1
+        assert not pressure.free(wide)
 
 
 async def test_a_look_counts_no_longer_than_what_it_saw_cannot_expire() -> None:
@@ -240,9 +241,9 @@ async def test_a_look_counts_no_longer_than_what_it_saw_cannot_expire() -> None:
         await pressure.admit(brief)
         watcher.fault = OSError("gone")
         await asyncio.sleep(0.1)
-        assert pressure.is_free(brief)
+        assert pressure.free(brief)
         await asyncio.sleep(0.2)
-        assert not pressure.is_free(brief)
+        assert not pressure.free(brief)
 
 
 async def test_the_age_that_is_asked_for_is_the_threshold_of_retention() -> None:
