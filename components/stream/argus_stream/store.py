@@ -193,28 +193,31 @@ class Writer:
     async def _isolate(self, group: Sequence[Slice], error: Failure) -> None:
         """Deals with slices of one pipeline that cannot be stored as they are."""
         if not isinstance(error, TableError):
-            await self._bisect(group)
+            await self._bisect(group, error)
             return
         for piece in group:
             self._partitions.pause(piece.lease, str(error))
 
-    async def _bisect(self, group: Sequence[Slice]) -> None:
+    async def _bisect(self, group: Sequence[Slice], error: RefusedError | DefectError) -> None:
         """Stores all but what is refused alone, in offset order."""
         until = time.monotonic() + BISECTION_SECONDS
+        as_it_was = True
         for piece in group:
             piece.lease.suspect_until = time.monotonic() + SUSPECT_SECONDS
-            rescreen(piece)
+            as_it_was = not rescreen(piece) and as_it_was
+        if as_it_was and len(group) == 1:
+            group = self._take_apart(group[0], error)
         work = list(reversed(group))
         while work:
             piece = work.pop()
             if time.monotonic() > until:
                 self._partitions.close(piece.lease, "bisection takes a break", _RESUME_SECONDS)
                 continue
-            error = await self._attempt([piece])
-            if isinstance(error, TableError):
-                self._partitions.pause(piece.lease, str(error))
-            elif error is not None:
-                work.extend(reversed(self._take_apart(piece, error)))
+            failure = await self._attempt([piece])
+            if isinstance(failure, TableError):
+                self._partitions.pause(piece.lease, str(failure))
+            elif failure is not None:
+                work.extend(reversed(self._take_apart(piece, failure)))
 
     def _take_apart(self, piece: Slice, error: RefusedError | DefectError) -> Sequence[Slice]:
         """Halves of a refused slice; a lone row becomes a letter instead."""

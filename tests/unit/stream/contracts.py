@@ -138,3 +138,20 @@ class StoreContract:
         with pytest.raises(RefusedError):
             await store.store([refused])
         await store.store([self.piece(lease, 0, 4)])
+
+    async def test_a_rehearsal_that_passes_changes_nothing(
+        self, store: Store, lease: Lease
+    ) -> None:
+        await store.rehearse(self.piece(lease, 0, 4))
+        await store.rehearse(self.piece(lease, 0, 4))
+        (outcome,) = await store.store([self.piece(lease, 0, 4)])
+        assert (outcome.stored, outcome.duplicate) == (0, 0)
+
+    async def test_a_rehearsal_fails_as_storing_would(
+        self, store: Store, lease: Lease, refused: Slice
+    ) -> None:
+        with pytest.raises(RefusedError):
+            await store.rehearse(refused)
+        with pytest.raises(FencedError):
+            await store.rehearse(self.piece(lease, 3, 4))
+        await store.store([self.piece(lease, 0, 4)])
