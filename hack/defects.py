@@ -131,7 +131,7 @@ DEFECTS: Final = (
         (
             Edit(
                 f"{STREAM}/store.py",
-                "            await self._bisect(group)\n            return\n",
+                "            await self._bisect(group, error)\n            return\n",
                 "            for piece in group:\n"
                 "                piece.rows, piece.records, piece.letters = [], [], []\n"
                 "                piece.end, end = piece.start, piece.end\n"
