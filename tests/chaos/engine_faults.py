@@ -10,7 +10,7 @@ from argus_contract import redis_keys
 from argus_runtime.redis import connect
 
 from tests.chaos import node, pods
-from tests.chaos.fault import BITES_S, LOOK_S, RELEASE, Fault, NoBiteError, World, looking
+from tests.chaos.fault import BITES_S, LOOK_S, RELEASE, Fault, NoBiteError, World, looking, rested
 from tests.chaos.node import DISKS, Cut
 from tests.chaos.pods import Pod
 from tests.chaos.tenants import TENANT
@@ -176,6 +176,10 @@ class FullDisk(Fault):
     @property
     def name(self) -> str:
         return f"{self.kind}{' and killed' if self._killed else ''}"
+
+    async def prepare(self, world: World) -> None:
+        [pod] = await pods.living(self.engine)
+        await rested(pod)
 
     async def inject(self, world: World) -> None:
         world.restarts.excuse(self.engine)

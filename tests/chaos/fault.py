@@ -22,6 +22,8 @@ RELEASE: Final = "argus"
 BITES_S: Final = 60.0
 """How long a fault may take until it is seen to bite."""
 LOOK_S: Final = 0.5
+_OFTEN: Final = 2
+"""Restarts of a container after which the kubelet waits 40 s before the next, then 80 s, 160 s."""
 
 
 class NoBiteError(AssertionError):
@@ -56,6 +58,9 @@ class Fault(ABC):
         """Kind and parameters."""
         return self.kind
 
+    async def prepare(self, world: World) -> None:  # noqa: B027  # most faults need nothing
+        """Makes ready for it while all is still well."""
+
     @abstractmethod
     async def inject(self, world: World) -> None:
         """Makes it, and waits for what can be seen only while it lasts."""
@@ -75,6 +80,13 @@ async def looking(component: str) -> AsyncIterator[list[Pod]]:
     while loop.time() < deadline:
         yield [pod for pod in await pods.look(component) if not pod.leaving]
         await asyncio.sleep(LOOK_S)
+
+
+async def rested(pod: Pod) -> None:
+    """Replaces a pod that has restarted often: the kubelet's patience is not what is tried here."""
+    if pod.restarts >= _OFTEN:
+        await node.kubectl("delete", "pod", pod.name, "-n", NAMESPACE, timeout=pods.READY_S)
+        await pods.all_ready()
 
 
 async def scale_stream(replicas: int) -> None:

@@ -127,6 +127,10 @@ class Pair(Fault):
     def name(self) -> str:
         return " and ".join(one.name for one in self.faults)
 
+    async def prepare(self, world: World) -> None:
+        for one in self.faults:
+            await one.prepare(world)
+
     async def inject(self, world: World) -> None:
         for one in self.faults:
             await one.inject(world)

@@ -5,7 +5,16 @@ import random
 from typing import ClassVar, Final
 
 from tests.chaos import node, pods
-from tests.chaos.fault import RELEASE, Fault, NoBiteError, World, looking, metric, scale_stream
+from tests.chaos.fault import (
+    RELEASE,
+    Fault,
+    NoBiteError,
+    World,
+    looking,
+    metric,
+    rested,
+    scale_stream,
+)
 from tests.chaos.pods import Pod
 from tests.e2e.kubectl import NAMESPACE, ROOT
 
@@ -24,9 +33,15 @@ class Kill(Fault):
         self._pod: Pod | None = None
         self._pid = 0
 
-    async def inject(self, world: World) -> None:
+    async def prepare(self, world: World) -> None:
+        await rested(await self._victim())
+
+    async def _victim(self) -> Pod:
         found = await pods.living(self.component)
-        self._pod = found[int(self._which * len(found))]
+        return found[int(self._which * len(found))]
+
+    async def inject(self, world: World) -> None:
+        self._pod = await self._victim()
         self._pid = await self._pod.pid()
         world.restarts.made(self._pod)
         await node.signal(self._pid, "KILL")

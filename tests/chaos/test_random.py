@@ -96,6 +96,7 @@ async def _endure(world: World, fault: Fault, timeline: Timeline, number: str) -
     began = loop.time()
     bite = "FAILED"
     try:
+        await fault.prepare(world)
         try:
             await fault.inject(world)
             await asyncio.sleep(fault.hold)
