@@ -19,7 +19,7 @@ from argus_stream.slices import Replay, Slice
 from argus_stream.sources import Lease, Source, State
 from argus_stream.store import Writer
 from argus_stream.trial import Trials
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.stream import contracts
@@ -149,6 +149,7 @@ async def test_while_the_database_is_away_a_lease_that_ends_takes_its_slice_alon
     st.lists(st.integers(1, 30), min_size=1, max_size=4),
     st.data(),
 )
+@settings(deadline=None)
 def test_bisection_finds_all_poison_and_nothing_else(sizes: list[int], data: st.DataObject) -> None:
     async def run() -> None:
         bench = Bench()
