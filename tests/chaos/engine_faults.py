@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import ClassVar, Final
 
 from argus_contract import redis_keys
@@ -184,6 +185,7 @@ class FullDisk(Fault):
     async def inject(self, world: World) -> None:
         world.restarts.excuse(self.engine)
         [pod] = await pods.living(self.engine)
+        since = datetime.now(UTC)
         await DISKS[self.engine].fill()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + BITES_S
@@ -191,7 +193,7 @@ class FullDisk(Fault):
             if loop.time() > deadline:
                 raise NoBiteError(f"{pod.name} wrote on in spite of a full disk")
             await asyncio.sleep(LOOK_S)
-            self._said = await _complaint(pod)
+            self._said = await _complaint(pod, since)
         if self._killed:
             await self._kill()
 
@@ -221,10 +223,15 @@ class FullDiskPostgres(FullDisk):
     engine = "postgres"
 
 
-async def _complaint(pod: Pod) -> str:
-    """The engine's own line about its full disk, empty while it has not written one."""
+async def _complaint(pod: Pod, since: datetime) -> str:
+    """The engine's own line about its full disk, empty while it has not written one since then.
+
+    A line about an earlier fault's full disk is no proof of this one; the kubelet takes whole
+    seconds.
+    """
+    moment = since.strftime("%Y-%m-%dT%H:%M:%SZ")
     for previous in ((), ("--previous",)):
-        words = ("logs", pod.name, "-n", NAMESPACE, "--since", "60s", *previous)
+        words = ("logs", pod.name, "-n", NAMESPACE, "--since-time", moment, *previous)
         try:
             said = await node.kubectl(*words)
         except node.NodeError:  # no container of it has run before, or none runs yet
