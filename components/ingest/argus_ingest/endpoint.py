@@ -236,9 +236,10 @@ class EventsEndpoint:
         pressure, offered = self._steps.pressure, []
         try:
             for bundle in bundles:
-                watch = pressure.free(bundle.pipeline) or await pressure.admit(bundle.pipeline)
-                watch.offered += bundle.size
-                offered.append((watch, bundle.size))
+                where, taken = bundle.pipeline, bundle.size
+                watch = pressure.free(where, taken) or await pressure.admit(where, taken)
+                watch.offered += taken
+                offered.append((watch, taken))
             await self._steps.publisher.publish(bundles, access.tenant.account)
         finally:
             for watch, size in offered:

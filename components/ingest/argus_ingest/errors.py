@@ -124,7 +124,7 @@ class SlowBodyError(ProblemError):
 
 
 class BodyTooLargeError(ProblemError):
-    """More bytes than allowed, before or after inflating."""
+    """More bytes than allowed, before or after inflating, or than a pipeline takes at once."""
 
     status = 413
     slug = "body-too-large"

@@ -4,7 +4,8 @@ A 202 is never unsaid, so what matters is how much of a topic's retention, in by
 taken by records that nobody has read. The stream's commits say what is read; a dead stream's stand
 still, so its backlog grows. What is not known is never taken for nothing: a pipeline that could not
 be looked at is refused. Between two looks each process takes in no more than its part of the room
-that the last one found, so a fast pipeline cannot fill its topic unseen.
+that the last one found, so a fast pipeline cannot fill its topic unseen. A request that would not
+fit even into an empty log's part is refused for good, for no wait would mend that.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from argus_contract.names import TenantId, TopicName
 from argus_contract.registry import Pipeline, TenantDocument
 
 from argus_ingest import metrics
-from argus_ingest.errors import BacklogError
+from argus_ingest.errors import BacklogError, BodyTooLargeError
 from argus_ingest.settings import PressureSettings
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 _FIRST_LOOK: Final = 2.0
 """Seconds that a request waits for the first look at a pipeline just made."""
 _UNKNOWN_RETRY: Final = 2.0
+_NO_ROOM_RETRY: Final = 2.0
+"""Seconds after which another look has found room, unless the backlog grows."""
 _SHORTEST: Final = 1.0
 _LONGEST: Final = 300.0
 """Bounds of Retry-After, in seconds; the longest also where nothing is drained at all."""
@@ -140,16 +143,20 @@ class Watch:
         """Bytes ever handed to the publisher, if they cannot be compressed."""
         self.settled = 0
         """Of them, those of which it is known what became of them."""
-        self._ceiling = 0.0
-        """What `offered` must stay below."""
+        self._ceiling = -inf
+        """What `offered` may reach."""
         self._fresh_until = -inf
         self._committed: dict[int, int] = {}
         self._unread = 0
         self._positions: deque[tuple[float, int]] = deque(maxlen=_RATE_SAMPLES)
 
-    def is_free(self, now: float) -> bool:
-        """Whether there is room for more; `now` in seconds of the loop's clock."""
-        return self.offered < self._ceiling and now < self._fresh_until
+    def is_known(self, now: float) -> bool:
+        """Whether the last look still counts; `now` in seconds of the loop's clock."""
+        return now < self._fresh_until
+
+    def is_free(self, size: int, now: float) -> bool:
+        """Whether there is room for so many bytes more; `now` in seconds of the loop's clock."""
+        return self.offered + size <= self._ceiling and now < self._fresh_until
 
     def see(
         self, states: list[PartitionState], settings: PressureSettings, replicas: int, look: Look
@@ -163,7 +170,7 @@ class Watch:
         self.refused = self._reason(verdict, threshold)
         # Were all of it for the fullest partition, it still would not be too much.
         room = (threshold - verdict.fullness) * pipeline.retention_bytes / max(1, len(states))
-        self._ceiling = 0.0 if self.refused else look.settled + room / replicas
+        self._ceiling = -inf if self.refused else look.settled + room / replicas
         # A record that was not overdue then may be by now, but it is there for so long.
         spare = (1 - threshold) * pipeline.retention_seconds
         self._fresh_until = look.began + min(settings.stale_after, spare)
@@ -238,24 +245,47 @@ class Pressure:
             metrics.forget_backlog(*labels)
         self._watches = watches
 
-    def free(self, pipeline: Pipeline) -> Watch | None:
-        """The pipeline's watch if it is known to have room; if not, `admit` says more."""
+    def free(self, pipeline: Pipeline, size: int) -> Watch | None:
+        """The pipeline's watch if it is known to have room for so many bytes; if not, `admit` says
+        more."""
         watch = self._watches.get(pipeline.topic)
-        return watch if watch is not None and watch.is_free(self._loop.time()) else None
+        return watch if watch is not None and watch.is_free(size, self._loop.time()) else None
 
-    async def admit(self, pipeline: Pipeline) -> Watch:
-        """Raises BacklogError, unless a first look that is under way finds the pipeline free."""
+    async def admit(self, pipeline: Pipeline, size: int) -> Watch:
+        """The same, after a first look that is under way.
+
+        Raises BacklogError where there is no room, BodyTooLargeError where there can never be.
+        """
+        largest = self._largest(pipeline)
+        if size > largest:
+            raise BodyTooLargeError(
+                f"What pipeline {pipeline.name} gets of the body takes {size} bytes in Kafka; it "
+                f"never takes more than {largest} at once. Send fewer events at once.",
+                members={"limit": largest},
+            )
         watch = self._watches.get(pipeline.topic)
         if watch is not None and not watch.looked.is_set():
             await self._first_look(watch)
-        if watch is None or (watch.refused is None and not watch.is_free(self._loop.time())):
-            raise BacklogError(
-                f"How much of pipeline {pipeline.name} is unread is not known now.",
-                retry_after=_UNKNOWN_RETRY,
-            )
-        if watch.refused is not None:
+        now = self._loop.time()
+        if watch is not None and watch.is_free(size, now):
+            return watch
+        if watch is not None and watch.refused is not None:
             raise BacklogError(f"{watch.refused}.", retry_after=watch.retry_after())
-        return watch
+        if watch is not None and watch.is_known(now):
+            raise BacklogError(
+                f"Pipeline {pipeline.name} has no room for {size} bytes now, after what is unread "
+                "and what came since that was looked at.",
+                retry_after=_NO_ROOM_RETRY,
+            )
+        raise BacklogError(
+            f"How much of pipeline {pipeline.name} is unread is not known now.",
+            retry_after=_UNKNOWN_RETRY,
+        )
+
+    def _largest(self, pipeline: Pipeline) -> int:
+        """Bytes that this process takes at once where nothing is unread."""
+        allowed = pipeline.retention_bytes / max(1, pipeline.partitions)
+        return int(self._settings.threshold * allowed / self._replicas)
 
     @staticmethod
     async def _first_look(watch: Watch) -> None:
