@@ -162,9 +162,11 @@ def _standing(books: Books) -> Trouble | None:
         case State.STOPPED:
             return Trouble(
                 Reason.PARTITION_STOPPED,
-                f"a partition of topic {books.topic} is read no more: {books.reason}. If the topic "
-                "was made anew or cut by hand, restore it, or delete this pipeline (Retain keeps "
-                "its rows) and create it again",
+                f"a partition of topic {books.topic} is read no more: {books.reason}. If its log "
+                "ended too early, neither a restart nor a restored broker makes it go on: restore "
+                "the log to a state no older than the database and then call "
+                "argus.resume_partition as the database's owner, or delete this pipeline (Retain "
+                "keeps its rows) and create it again",
             )
         case State.GUARDED:
             return Trouble(Reason.GUARD_TRIPPED, f"the guard has paused it: {books.reason}")

@@ -152,9 +152,11 @@ def pipeline(made: Provisioned, clash: Conflict | None, published: Published) ->
         synced = conditions.bad(SYNCED, clash.reason, clash.message)
     if made.standing.stopped and ready.good:
         health = made.standing.finding
-        ready = conditions.bad(
-            READY, health.reason, f"events are refused with 503: {health.message}"
+        refused = (
+            "events are refused with 503 while a log ends before what was read of it, and wait in "
+            "Kafka otherwise"
         )
+        ready = conditions.bad(READY, health.reason, f"{refused}: {health.message}")
     return [ready, synced, *found, made.standing.finding]
 
 

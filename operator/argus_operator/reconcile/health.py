@@ -1,7 +1,9 @@
 """How a pipeline fares: whether what it accepted is stored, and the figures of its status.
 
 Ready says whether events are accepted, Healthy whether they are stored. The two meet in a stopped
-partition: ingest refuses a log that ends before what was read of it, so such a pipeline is neither.
+partition, which stores nothing before a person decides: such a pipeline is neither. Whether ingest
+refuses its events meanwhile cannot be told from the ledger: it does while the log ends before what
+was read of it, and otherwise once the backlog nears its retention.
 """
 
 from collections.abc import Mapping
@@ -34,7 +36,7 @@ class Standing:
 
     @property
     def stopped(self) -> bool:
-        """Whether its events are refused because a partition cannot be read any more."""
+        """Whether a partition cannot be read any more, so that its events should not be sent."""
         return self.finding.reason == Reason.PARTITION_STOPPED
 
 

@@ -70,6 +70,12 @@ class TestHealthy:
         assert health(running) == ("False", "PartitionStopped")
         assert running.ready(PIPELINES, WEB) == ("False", "PartitionStopped")
         assert running.cluster.condition(PIPELINES, WEB, "Synced") == ("True", "Applied")
+        [ready] = (
+            item["message"]
+            for item in running.cluster.status(PIPELINES, WEB)["conditions"]
+            if item["type"] == "Ready"
+        )
+        assert "refused with 503 while a log ends before what was read of it" in ready
 
     async def test_lost_records_are_told_and_do_not_stop_it(self, running: World) -> None:
         running.write_ledger(lost=3, balanced=False)

@@ -64,6 +64,11 @@ class TestTroubles:
         assert trouble.reason is reason
         assert why in trouble.message
 
+    def test_a_halted_partition_waits_for_the_databases_owner_not_for_the_broker(self) -> None:
+        (trouble,) = ledger.troubles(replace(BOOKS, state=State.STOPPED, reason="r"), None)
+
+        assert "call argus.resume_partition as the database's owner" in trouble.message
+
     @pytest.mark.parametrize("state", [State.OPEN, None])
     def test_an_open_partition_is_no_trouble(self, state: State | None) -> None:
         assert reasons(replace(BOOKS, state=state)) == []
