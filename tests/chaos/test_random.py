@@ -27,7 +27,7 @@ OFFERED = 500
 CALM_S = 3.0
 """Seconds without a fault after each one: its window is over."""
 SERVES_S = 60.0
-DRAINED_S = 120.0
+DRAINED_S = 300.0
 WELL_S = 90.0
 """The operator looks at what only time changes each 30 s."""
 ACKNOWLEDGED = 0.95
