@@ -1,7 +1,8 @@
 """The periodic audit: rows and letters counted, pipeline by pipeline, against the ledger.
 
 One at a time, since a count reads a whole table. What it finds is kept in the pipeline's status, so
-a restart neither forgets it nor begins all over.
+a restart neither forgets it nor begins all over. A disagreement is an alarm: it is told only once a
+second count has found it too, and looked at again soon, so that it ends soon after it was mended.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _IDLE_S: Final = 5.0
 _RETRY_S: Final = 900.0
-"""Before a pipeline is tried again whose audit failed: what takes too long now does so soon."""
+"""Before a pipeline is tried again whose audit failed, or found a disagreement."""
 
 
 class Auditor:
@@ -58,13 +59,16 @@ class Auditor:
             failed = self._failed.get(entry.books.uid)
             if failed is not None and time.monotonic() < failed + _RETRY_S:
                 continue
-            if entry.audit is None or entry.books.at - entry.audit.at >= self._interval:
+            if entry.audit is None or entry.books.at - entry.audit.at >= self._wait(entry.audit):
                 return entry.books
         return None
 
+    def _wait(self, last: Audit) -> timedelta:
+        return self._interval if last.balanced else min(self._interval, timedelta(seconds=_RETRY_S))
+
     async def _audit(self, books: Books) -> None:
         try:
-            found = await self._database.audit(books.uid, self._timeout)
+            found = await self._count(books)
         except OperatorError as error:
             self._failed[books.uid] = time.monotonic()
             metrics.AUDITS.labels("failed").inc()
@@ -75,6 +79,15 @@ class Auditor:
             self._keeper.forget(books.uid)
         else:
             self._tell(books, found)
+
+    async def _count(self, books: Books) -> Audit | None:
+        """What is there; of two counts the second, where the first disagrees with the ledger."""
+        found = await self._database.audit(books.uid, self._timeout)
+        if found is None or found.balanced:
+            return found
+        extra = {"pipeline": books.uid, "found": found.message}
+        logger.warning("audit disagrees, and is made again", extra=extra)
+        return await self._database.audit(books.uid, self._timeout)
 
     def _tell(self, books: Books, found: Audit) -> None:
         metrics.AUDITS.labels("balanced" if found.balanced else "unbalanced").inc()

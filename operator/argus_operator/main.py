@@ -117,7 +117,7 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
         settings.kafka_disk_bytes, settings.kafka_overcommit, settings.replication_factor
     )
     tiers = settings.load_tiers()
-    keeper = Bookkeeper(adapters.database)
+    keeper = Bookkeeper(adapters.database, audits=settings.audit.interval > 0)
     health = Health(keeper)
     family = FamilyReconciler(
         adapters.cluster,

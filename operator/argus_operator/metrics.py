@@ -96,6 +96,13 @@ AUDIT_BALANCED: Final = Gauge(
     "a pipeline's first audit.",
     _PIPELINE,
 )
+AUDIT_TIMESTAMP: Final = Gauge(
+    "argus_operator_audit_timestamp_seconds",
+    "When the last audit that came to an end was made, in seconds since the epoch, or where there "
+    "was none, when this process first saw the pipeline; audit_balanced is as old. Absent where "
+    "audits are off.",
+    _PIPELINE,
+)
 DEAD_LETTERS: Final = Gauge(
     "argus_operator_dead_letters",
     "Records that were dead-lettered, by reason.",

@@ -68,7 +68,7 @@ class AuditSettings(Section):
     """
 
     interval: float = Field(default=21_600.0, ge=0)
-    """Seconds between two audits of a pipeline; 0 turns them off."""
+    """Seconds between two audits of a pipeline; 0 turns them off, and then no verdict counts."""
     timeout: float = Field(default=900.0, gt=0)
     """Seconds that one audit may take in the database."""
 

@@ -6,6 +6,7 @@ that is younger than that, or whatever is asked for after a query that failed, i
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,9 +22,13 @@ _TERMS = ("stored", "duplicate", "dead_lettered", "skipped", "lost", "expired")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of one pipeline; `rates` and `audit` are None before the first of each."""
+    """What is known of one pipeline; `rates` and `audit` are None before the first of each.
+
+    `awaited` is since when an audit is: the last one, or when the pipeline was first seen.
+    """
 
     books: Books
+    awaited: datetime
     rates: Rates | None = None
     audit: Audit | None = None
 
@@ -31,8 +36,11 @@ class Entry:
 class Bookkeeper:
     """Reads the ledger and remembers what it said."""
 
-    def __init__(self, database: Schemas) -> None:
+    def __init__(self, database: Schemas, *, audits: bool = True) -> None:
+        """`audits` is whether any are made: if not, what an earlier process found is not recalled,
+        for nothing would ever take it back."""
         self._database = database
+        self._audits = audits
         self._entries: dict[str, Entry] = {}
         self._recalled: dict[str, Audit | None] = {}
         self._fresh = False
@@ -44,7 +52,7 @@ class Bookkeeper:
         self._entries = {books.uid: self._entry(books) for books in found}
         self._fresh = True
         metrics.LEDGER_READ.set_to_current_time()
-        _show(self._entries.values())
+        self._show()
 
     async def of(self, uid: str) -> Entry | None:
         """A pipeline's entry, None where PostgreSQL does not know it; raises OperatorError."""
@@ -58,16 +66,18 @@ class Bookkeeper:
 
     def _entry(self, books: Books) -> Entry:
         before = self._entries.get(books.uid)
-        rates = None
-        if before is not None:
-            rates = ledger.rates(before.books, books) or before.rates
-        return Entry(books, rates, self._recalled.get(books.uid))
+        audit = self._recalled.get(books.uid)
+        awaited = books.at if audit is None else audit.at
+        if before is None:
+            return Entry(books, awaited, audit=audit)
+        rates = ledger.rates(before.books, books) or before.rates
+        return Entry(books, before.awaited if audit is None else awaited, rates, audit)
 
     def recall(self, pipelines: Iterable[Raw]) -> None:
         """Takes over from `pipelines`, which are all there are, what an earlier process found."""
         known = self._recalled
         self._recalled = {
-            uid: known[uid] if uid in known else _told(raw.get("status") or {})
+            uid: known[uid] if uid in known else self._told(raw.get("status") or {})
             for raw in pipelines
             for uid in [raw["metadata"]["uid"]]
         }
@@ -77,8 +87,8 @@ class Bookkeeper:
         held = self._entries.get(uid)
         if uid in self._recalled and held is not None:
             self._recalled[uid] = found
-            self._entries[uid] = Entry(held.books, held.rates, found)
-            _show(self._entries.values())
+            self._entries[uid] = Entry(held.books, found.at, held.rates, found)
+            self._show()
 
     def forget(self, uid: str) -> None:
         """Drops a pipeline that PostgreSQL knows no more."""
@@ -89,29 +99,36 @@ class Bookkeeper:
         entries = [entry for uid, entry in self._entries.items() if uid in self._recalled]
         return sorted(entries, key=lambda entry: 0.0 if entry.audit is None else _age(entry.audit))
 
+    def _told(self, status: Mapping[str, Any]) -> Audit | None:
+        if not self._audits:
+            return None
+        try:
+            said = AuditStatus.model_validate(status.get("audit"))
+        except ValidationError:  # somebody wrote it by hand: there was no audit
+            return None
+        return Audit(said.checked_at, said.balanced, said.message)
+
+    def _show(self) -> None:
+        values: dict[metrics.Series, float] = {}
+        for entry in self._entries.values():
+            values |= _values(entry)
+            if self._audits:
+                series = (metrics.AUDIT_TIMESTAMP, _whose(entry.books))
+                values[series] = entry.awaited.timestamp()
+        metrics.PIPELINES.show(values)
+
 
 def _age(audit: Audit) -> float:
     return audit.at.timestamp()
 
 
-def _told(status: Mapping[str, Any]) -> Audit | None:
-    try:
-        said = AuditStatus.model_validate(status.get("audit"))
-    except ValidationError:  # somebody wrote it by hand: there was no audit
-        return None
-    return Audit(said.checked_at, said.balanced, said.message)
-
-
-def _show(entries: Iterable[Entry]) -> None:
-    values: dict[metrics.Series, float] = {}
-    for entry in entries:
-        values |= _values(entry)
-    metrics.PIPELINES.show(values)
+def _whose(books: Books) -> tuple[str, str, str]:
+    return books.namespace, books.tenant, books.pipeline
 
 
 def _values(entry: Entry) -> dict[metrics.Series, float]:
     books = entry.books
-    whose = (books.namespace, books.tenant, books.pipeline)
+    whose = _whose(books)
     values: dict[metrics.Series, float] = {
         (metrics.LEDGER_LOG_END, whose): books.records,
         (metrics.LEDGER_IN_FLIGHT, whose): books.in_flight,

@@ -99,6 +99,69 @@ async def test_a_disagreement_is_logged_as_an_error(
     assert [record.levelname for record in caplog.records if record.message == "audit"] == ["ERROR"]
 
 
+class Counts:
+    """What one audit after another finds of a pipeline; the last goes on for ever."""
+
+    def __init__(self, world: World, *verdicts: bool) -> None:
+        self.made = 0
+        self._world = world
+        self._verdicts = verdicts
+
+    async def audit(self, uid: str, timeout: float) -> Audit | None:
+        verdict = self._verdicts[min(self.made, len(self._verdicts) - 1)]
+        self.made += 1
+        return Audit(self._world.now, verdict, f"count {self.made}")
+
+
+async def single(bench: Bench, monkeypatch: pytest.MonkeyPatch, *verdicts: bool) -> Counts:
+    """Leaves one pipeline to be audited, whose counts are these."""
+    await bench.world.database.drop_pipeline(bench.world.uid(PIPELINES, "other"))
+    await bench.world.keeper.refresh()
+    counts = Counts(bench.world, *verdicts)
+    monkeypatch.setattr(bench.world.database, "audit", counts.audit)
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "made"), [((True,), 1), ((False, True), 2), ((False, False), 2)]
+)
+async def test_a_disagreement_is_told_only_once_a_second_count_has_found_it_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, verdicts: tuple[bool, ...], made: int
+) -> None:
+    counts = await single(bench, monkeypatch, *verdicts)
+    await bench.until(woken=1)
+
+    assert counts.made == made
+    entry = await bench.world.keeper.of(bench.world.uid(PIPELINES, WEB))
+    assert entry is not None
+    assert entry.audit is not None
+    assert (entry.audit.balanced, entry.audit.message) == (verdicts[-1], f"count {made}")
+
+
+@pytest.mark.parametrize("interval", [3_600, 60])
+async def test_a_pipeline_that_disagrees_is_audited_again_soon(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, interval: float
+) -> None:
+    await single(bench, monkeypatch, True)
+    bench.auditor = Auditor(
+        bench.world.database,
+        bench.world.keeper,
+        bench.woken.append,
+        AuditSettings(interval=interval),
+    )
+    soon = timedelta(seconds=min(interval, 900))
+    uid, at = bench.world.uid(PIPELINES, WEB), bench.world.database.now
+    bench.world.keeper.audited(uid, Audit(at, False, "m"))
+    assert bench.due() is None
+
+    bench.world.database.now = at + soon
+    await bench.world.keeper.refresh()
+    assert bench.due() == WEB
+
+    bench.world.keeper.audited(uid, Audit(at + soon - timedelta(seconds=30), True, "m"))
+    assert bench.due() is None
+
+
 async def test_a_pipeline_that_has_just_gone_is_no_longer_asked_about(bench: Bench) -> None:
     for name in ("other", WEB):
         await bench.world.database.drop_pipeline(bench.world.uid(PIPELINES, name))

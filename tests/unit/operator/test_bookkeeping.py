@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from argus_operator import ledger
 from argus_operator.ledger import Audit, Rates, State
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.reconcile.bookkeeping import Bookkeeper
@@ -116,6 +117,21 @@ class TestAudits:
         assert entry is not None
         assert entry.audit == Audit(THEN, True, "new")
 
+    async def test_where_no_audits_are_made_an_old_verdict_counts_no_more(
+        self, running: World
+    ) -> None:
+        said = {"checkedAt": "2026-05-01T00:00:00Z", "balanced": False, "message": "m"}
+        keeper = Bookkeeper(running.database, audits=False)
+        keeper.recall([self.status(running, **said)])
+        await keeper.refresh()
+        entry = await keeper.of(running.uid(PIPELINES, WEB))
+
+        assert entry is not None
+        assert entry.audit is None
+        assert ledger.troubles(entry.books, entry.audit) == []
+        assert metric("audit_balanced") is None
+        assert metric("audit_timestamp_seconds") is None
+
     async def test_only_what_was_recalled_can_be_audited(
         self, running: World, keeper: Bookkeeper
     ) -> None:
@@ -163,6 +179,21 @@ class TestMetrics:
         keeper.audited(uid, Audit(THEN, False, "m"))
 
         assert metric("audit_balanced") == 0
+
+    async def test_an_audit_that_does_not_come_to_an_end_grows_old(
+        self, running: World, keeper: Bookkeeper
+    ) -> None:
+        uid, began = running.uid(PIPELINES, WEB), running.database.now
+        keeper.recall([{"metadata": {"uid": uid}}])
+        for _ in range(2):
+            await keeper.refresh()
+            assert metric("audit_timestamp_seconds") == began.timestamp()
+            running.database.now += timedelta(hours=1)
+
+        keeper.audited(uid, Audit(THEN, True, "m"))
+        for _ in range(2):
+            assert metric("audit_timestamp_seconds") == THEN.timestamp()
+            await keeper.refresh()
 
     async def test_they_say_how_old_they_are_pipelines_or_not(
         self, running: World, keeper: Bookkeeper, monkeypatch: pytest.MonkeyPatch
