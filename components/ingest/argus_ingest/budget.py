@@ -11,8 +11,9 @@ from argus_contract.sizes import KIB
 
 from argus_ingest.errors import BusyError
 
-REQUEST: Final = 8 * KIB
-"""Bytes that a request takes beside its body: head, task, connection."""
+REQUEST: Final = 16 * KIB
+"""Bytes that a request counts beside its body: head, task, connection. As with bodies, of which
+there are copies on their way, the process's memory grows by some three times what is counted."""
 RECORD: Final = 100
 """Bytes of a record beside its value, roughly: key, headers, framing; in memory as in the log."""
 _RETRY_AFTER: Final = 1.0

@@ -39,7 +39,8 @@ class LimitSettings(Section):
     events: int = Field(default=sizes.MAX_EVENTS, gt=0)
     """Most events in one request."""
     bytes_in_flight: int = Field(default=96 * sizes.MIB, gt=0)
-    """Bytes of bodies and unacknowledged records that the process holds before it answers 503."""
+    """Bytes of bodies and unacknowledged records that the process holds before it answers 503; its
+    memory grows by some three times as much."""
     tenant_share: float = Field(default=0.5, gt=0, lt=1)
     """Share of `bytes_in_flight` that one tenant may hold while no other holds anything; the more
     tenants do, the less each may. With 0.5, n tenants may hold 1 / (n + 1) of it each, so there is

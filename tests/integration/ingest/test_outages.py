@@ -136,7 +136,7 @@ async def test_more_bytes_in_flight_than_the_process_may_hold_are_503_at_once(
             "LIMITS__BODY_BYTES": "20000",
             "LIMITS__INFLATED_BYTES": "20000",
             "LIMITS__EVENTS": "10",
-            "LIMITS__BYTES_IN_FLIGHT": "140000",
+            "LIMITS__BYTES_IN_FLIGHT": "160000",
         }
         async with run_edge(**settings) as edge:
             await edge.until_ready()

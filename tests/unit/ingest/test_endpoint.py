@@ -290,12 +290,12 @@ async def test_one_tenant_that_holds_its_share_is_busy_alone() -> None:
         keys=(Key(hash_key(OTHER_KEY), "server", KeyKind.SERVER),),
     )
     limits = {"body_bytes": 1_000, "inflated_bytes": 1_000, "events": 10}
-    async with running(document(), other, bytes_in_flight=100_000, **limits) as edge:
+    async with running(document(), other, bytes_in_flight=400_000, **limits) as edge:
         edge.log.gate.clear()
         waiting = [asyncio.create_task(edge.send(EVENT)) for _ in range(20)]
         await asyncio.sleep(0.02)
         held = edge.budget.used
-        assert 40_000 < held <= 50_000
+        assert 180_000 < held <= 200_000
         refused = [task.result()[0] for task in waiting if task.done()]
         assert refused == [503] * len(refused) != []
         before = unavailable("ns/other")
