@@ -12,12 +12,12 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
 from argus_contract.times import to_micros
 from argus_runtime import kafka
 from argus_runtime.settings import KafkaSettings
 
-from argus_cli.errors import UnknownError, UnreachableError
+from argus_cli import broker
+from argus_cli.errors import UnknownError
 from argus_cli.latest import Latest
 from argus_cli.letters import Key, Letter, written
 
@@ -28,15 +28,21 @@ _RETENTION: Final = "retention.ms"
 
 
 class Log:
-    """A view of the broker; get one from `reading`."""
+    """A view of the broker; get one from `reading`.
 
-    def __init__(self, options: Mapping[str, Any], consumer: AIOKafkaConsumer) -> None:
+    All that asks the broker raises UnreachableError where it does not answer.
+    """
+
+    def __init__(
+        self, options: Mapping[str, Any], consumer: AIOKafkaConsumer, bootstrap: str
+    ) -> None:
         self._options = options
         self._consumer = consumer
+        self._bootstrap = bootstrap
 
     async def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The offset after the last record of each `(topic, partition)` that exists."""
-        async with asyncio.timeout(_TIMEOUT_S):
+        async with self._asking():
             topics = await self._consumer.topics()
             wanted = [TopicPartition(*pair) for pair in partitions if pair[0] in topics]
             found = await self._consumer.end_offsets(wanted) if wanted else {}
@@ -97,7 +103,7 @@ class Log:
 
     async def _bounds(self, where: TopicPartition, since: datetime | None) -> tuple[int, int]:
         """Offsets of the first record to read and after the last."""
-        async with asyncio.timeout(_TIMEOUT_S):
+        async with self._asking():
             if where.topic not in await self._consumer.topics():
                 raise UnknownError(f"Kafka has no topic {where.topic}")
             end = (await self._consumer.end_offsets([where]))[where]
@@ -108,14 +114,16 @@ class Log:
         return end if found is None else found.offset, end
 
     async def _read(self, where: TopicPartition, end: int) -> AsyncIterator[ConsumerRecord]:
-        position = await self._consumer.position(where)
+        async with self._asking():
+            position = await self._consumer.position(where)
         while position < end:
-            async with asyncio.timeout(_TIMEOUT_S):
+            async with self._asking():
                 fetched = await self._fetch(where)
             for record in fetched:
                 if record.offset < end:
                     yield record
-            position = await self._consumer.position(where)
+            async with self._asking():
+                position = await self._consumer.position(where)
 
     async def _fetch(self, where: TopicPartition) -> list[ConsumerRecord]:
         """What comes next; aiokafka waits in silence while a broker is away."""
@@ -129,7 +137,7 @@ class Log:
     async def retention(self, topic: str) -> timedelta | None:
         """How long the broker keeps the records of a topic, None for ever."""
         admin = AIOKafkaAdminClient(**self._options)
-        async with asyncio.timeout(_TIMEOUT_S):
+        async with self._asking():
             await admin.start()
             try:
                 wanted = ConfigResource(ConfigResourceType.TOPIC, topic, {_RETENTION: None})
@@ -141,6 +149,13 @@ class Log:
             raise UnknownError(f"Kafka does not say the retention of {topic}: {message}")
         milliseconds = int({entry[0]: entry[1] for entry in entries}[_RETENTION])
         return None if milliseconds < 0 else timedelta(milliseconds=milliseconds)
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        """Around calls to the broker alone: they have a time, and fail as `broker.asking` says."""
+        with broker.asking(self._bootstrap):
+            async with asyncio.timeout(_TIMEOUT_S):
+                yield
 
 
 def _letter(record: ConsumerRecord) -> Letter | None:
@@ -164,12 +179,9 @@ async def reading(settings: KafkaSettings) -> AsyncIterator[Log]:
         **options, group_id=None, enable_auto_commit=False, auto_offset_reset="none"
     )
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            await consumer.start()
-        yield Log(options, consumer)
-    except BrokenPipeError:  # nobody reads our output any more
-        raise
-    except (KafkaError, TimeoutError, OSError) as error:
-        raise UnreachableError(f"Kafka at {settings.bootstrap}", error) from error
+        with broker.asking(settings.bootstrap):
+            async with asyncio.timeout(_TIMEOUT_S):
+                await consumer.start()
+        yield Log(options, consumer, settings.bootstrap)
     finally:
         await consumer.stop()

@@ -10,13 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from argus_contract.records import Record
 from argus_contract.sizes import MAX_EVENT, RECORD_OVERHEAD
 from argus_runtime import kafka
 from argus_runtime.settings import KafkaSettings
 
-from argus_cli.errors import UnreachableError
+from argus_cli import broker
 
 _CLIENT: Final = "argus-cli"
 _MAX_BATCH: Final = MAX_EVENT + RECORD_OVERHEAD
@@ -27,22 +26,27 @@ _TIMEOUT_S: Final = 30.0
 class Publisher:
     """A producer for any topic; get one from `publishing`."""
 
-    def __init__(self, producer: AIOKafkaProducer) -> None:
+    def __init__(self, producer: AIOKafkaProducer, bootstrap: str) -> None:
         self._producer = producer
+        self._bootstrap = bootstrap
 
     async def publish(self, topic: str, records: Sequence[Record]) -> None:
-        """Returns when Kafka has all of them; after an error some of them may be in the log."""
-        async with asyncio.timeout(_TIMEOUT_S):
-            sent = [
-                await self._producer.send(topic, one.value, key=one.key, headers=one.headers)
-                for one in records
-            ]
-            await asyncio.gather(*sent)
+        """Returns when Kafka has all of them; after an error some of them may be in the log.
+
+        Raises UnreachableError.
+        """
+        with broker.asking(self._bootstrap):
+            async with asyncio.timeout(_TIMEOUT_S):
+                sent = [
+                    await self._producer.send(topic, one.value, key=one.key, headers=one.headers)
+                    for one in records
+                ]
+                await asyncio.gather(*sent)
 
 
 @asynccontextmanager
 async def publishing(settings: KafkaSettings) -> AsyncIterator[Publisher]:
-    """A connected publisher; raises UnreachableError where the broker does not take records."""
+    """A connected publisher; raises UnreachableError where no broker answers."""
     producer = AIOKafkaProducer(
         **kafka.options(settings, _CLIENT),
         acks="all",
@@ -51,12 +55,9 @@ async def publishing(settings: KafkaSettings) -> AsyncIterator[Publisher]:
         compression_type=None,
     )
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            await producer.start()
-        yield Publisher(producer)
-    except BrokenPipeError:  # nobody reads our output any more
-        raise
-    except (KafkaError, TimeoutError, OSError) as error:
-        raise UnreachableError(f"Kafka at {settings.bootstrap}", error) from error
+        with broker.asking(settings.bootstrap):
+            async with asyncio.timeout(_TIMEOUT_S):
+                await producer.start()
+        yield Publisher(producer, settings.bootstrap)
     finally:
         await producer.stop()
