@@ -14,7 +14,7 @@ from argus_contract.ids import is_uuid
 from argus_contract.judge import Item, NotJsonError, Reject, judge, not_json
 from argus_contract.records import Record
 from argus_contract.registry import Pipeline
-from argus_contract.rejects import Step
+from argus_contract.rejects import Code, Step
 from argus_contract.times import to_micros
 from argus_contract.window import Window
 
@@ -40,15 +40,30 @@ class Judgement:
 
 def judged(letter: Letter, pipeline: Pipeline, now: int) -> Judgement:
     """What the letter would be at `now`, in microseconds since the epoch."""
+    if not belongs(letter, pipeline):
+        return _as_before(letter, "it is of another topic than its pipeline's")
     if letter.truncated:
-        return Judgement(None, letter.reason, "only its beginning was kept")
+        return _as_before(letter, "only its beginning was kept")
     identity = letter.text(headers.ID)
     if not is_uuid(identity):
-        return Judgement(None, letter.reason, "it has no id: ARGUS did not write it")
+        return _as_before(letter, "it has no id: ARGUS did not write it")
     window = Window.at(now, pipeline.window)
     if letter.text(headers.STEP) == Step.INGEST:
         return _of_raw(letter, identity, pipeline, window)
     return _of_envelope(letter, identity, window)
+
+
+def belongs(letter: Letter, pipeline: Pipeline) -> bool:
+    """Whether it, and the first letter of its event, are of the pipeline's topic.
+
+    SQL takes no replay of another topic's root, and the stream would stand still at one.
+    """
+    return letter.key.topic == letter.root.topic == pipeline.topic
+
+
+def _as_before(letter: Letter, message: str) -> Judgement:
+    """Nothing that could be published."""
+    return Judgement(None, letter.reason or Code.REFUSED, message)
 
 
 def replayed(record: Record, root: Key, attempt: int) -> Record:

@@ -19,7 +19,8 @@ from argus_cli.errors import BadInputError
 
 _SPAN: Final = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_KEY: Final = re.compile(r"([A-Za-z0-9._-]+)/(\d{1,10})/(\d{1,18})")
+_KEY: Final = re.compile(r"([A-Za-z0-9._-]+)/([0-9]{1,10})/([0-9]{1,19})")
+"""As `argus.store` takes the root of a replay: ASCII digits, and as many of them."""
 
 
 class Key(NamedTuple):

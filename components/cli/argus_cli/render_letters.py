@@ -4,6 +4,7 @@ Whatever a client chose is shown as text that a terminal takes for nothing else.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -176,9 +177,12 @@ def counts_text(counts: Counts, *, dry: bool) -> str:
             f"{counts.replayed:,} published: {counts.stored:,} stored,"
             f" {counts.duplicate:,} known already, {counts.failed:,} dead-lettered again."
         )
-    if counts.refused:
-        reasons = ", ".join(f"{code} {count:,}" for code, count in counts.refused.most_common())
-        said.append(f"{counts.refused.total():,} would be refused again: {reasons}.")
+    if counts.unchecked:
+        what = "would be published unchecked" if dry else "were to be published unchecked"
+        said.append(f"{counts.unchecked.total():,} {what}: {_by_reason(counts.unchecked)}.")
+    left = counts.refused - counts.unchecked
+    if left:
+        said.append(f"{left.total():,} would be refused again: {_by_reason(left)}.")
     if counts.settled:
         said.append(f"{counts.settled:,} were settled by an earlier replay.")
     if counts.skipped:
@@ -186,6 +190,10 @@ def counts_text(counts: Counts, *, dry: bool) -> str:
     if counts.unsettled:
         said.append(f"{counts.unsettled:,} are not settled yet: run it again.")
     return " ".join(said)
+
+
+def _by_reason(counts: Counter[str]) -> str:
+    return ", ".join(f"{code} {count:,}" for code, count in counts.most_common())
 
 
 def report(counts: Counts, message: str) -> Mapping[str, Any]:

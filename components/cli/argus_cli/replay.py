@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol
 from argus_contract.records import Record
 from argus_contract.registry import Pipeline
 
-from argus_cli.judgement import Judgement, judged, replayed
+from argus_cli.judgement import Judgement, belongs, judged, replayed
 from argus_cli.letters import Letter
 
 CHUNK: Final = 500
@@ -107,7 +107,11 @@ class Decision:
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the letters that were asked for; `refused` by code."""
+    """What became of the letters that were asked for.
+
+    `refused` by code, those that would be refused again; `unchecked` those of them that are
+    published all the same.
+    """
 
     matched: int = 0
     passing: int = 0
@@ -118,6 +122,7 @@ class Counts:
     settled: int = 0
     skipped: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    unchecked: Counter[str] = field(default_factory=Counter)
 
     @property
     def unsettled(self) -> int:
@@ -135,6 +140,8 @@ class Counts:
                 self.skipped += 1
             case Fate.REFUSED | Fate.DUE if judgement is not None and judgement.refusal:
                 self.refused[judgement.refusal] += 1
+                if decision.fate is Fate.DUE:
+                    self.unchecked[judgement.refusal] += 1
             case Fate.DUE:
                 self.passing += 1
 
@@ -159,6 +166,7 @@ class Counts:
         self.settled += other.settled
         self.skipped += other.skipped
         self.refused += other.refused
+        self.unchecked += other.unchecked
 
 
 def _now() -> int:
@@ -283,10 +291,11 @@ def decide(
 ) -> Decision:
     """What a replay at `now` (microseconds) does with the latest letter of an event."""
     attempt = max(letter.attempt, standing.attempt if standing else 0) + 1
-    if standing is not None and standing.final:
-        return Decision(letter, Fate.SETTLED, attempt)
-    if attempt > _FIRST_REPLAY and not options.again:
-        return Decision(letter, Fate.SKIPPED, attempt)
+    if belongs(letter, pipeline):
+        if standing is not None and standing.final:
+            return Decision(letter, Fate.SETTLED, attempt)
+        if attempt > _FIRST_REPLAY and not options.again:
+            return Decision(letter, Fate.SKIPPED, attempt)
     judgement = judged(letter, pipeline, now)
     if judgement.record is None or (judgement.refusal and not options.unchecked):
         return Decision(letter, Fate.REFUSED, attempt, judgement)

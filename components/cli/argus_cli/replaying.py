@@ -90,7 +90,7 @@ async def _replay_one(run: _Installation, route: Route, counts: Counts) -> None:
     if request.dry:
         counts.add(planned)
         return
-    total = planned.passing + (planned.refused.total() if request.options.unchecked else 0)
+    total = planned.passing + planned.unchecked.total()
     if total and request.asks:
         rate = f"at {request.options.rate:g}/s" if request.options.rate else "at once"
         typer.confirm(

@@ -17,7 +17,14 @@ def test_a_key_is_read_as_it_is_written() -> None:
     assert Key.parse(str(key)) == key
 
 
-@pytest.mark.parametrize("text", ["", "a/b/c", f"{TOPIC}/0", f"{TOPIC}/0/1/2", "/0/1", "a b/0/1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a/b/c", f"{TOPIC}/0", f"{TOPIC}/0/1/2", "/0/1", "a b/0/1"),
+        *(f"{TOPIC}/٣/1", f"{TOPIC}/0/१", f"{TOPIC}/{'1' * 11}/1", f"{TOPIC}/1/{'1' * 20}"),
+        f"{TOPIC}/0/1\n",
+    ],
+)
 def test_what_is_no_key_is_none(text: str) -> None:
     assert Key.parse(text) is None
 
@@ -26,7 +33,11 @@ def test_what_is_no_key_is_none(text: str) -> None:
 def test_no_text_breaks_the_reader_of_keys(text: str) -> None:
     parsed = Key.parse(text)
 
-    assert parsed is None or 0 <= parsed.offset < 1 << 63
+    assert parsed is None or str(parsed).isascii()
+
+
+def test_the_last_offset_of_a_log_is_read() -> None:
+    assert Key.parse(f"{TOPIC}/0/{(1 << 63) - 1}") == Key(TOPIC, 0, (1 << 63) - 1)
 
 
 def test_the_first_letter_of_an_event_is_its_own_root() -> None:

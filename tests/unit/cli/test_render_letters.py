@@ -112,3 +112,21 @@ def test_a_replay_is_told_in_sentences() -> None:
     assert "1 are not settled yet" in said
     assert "9 would pass now." in counts_text(counts, dry=True)
     assert report(counts, said)["refused"] == {"too_old": 3, "refused": 2}
+
+
+def test_what_was_published_unchecked_is_not_said_to_be_refused() -> None:
+    counts = Counts(
+        matched=5,
+        replayed=3,
+        failed=3,
+        refused=Counter(too_old=3, too_large=2),
+        unchecked=Counter(too_old=3),
+    )
+
+    said = counts_text(counts, dry=False)
+
+    assert "3 were to be published unchecked: too_old 3." in said
+    assert "2 would be refused again: too_large 2." in said
+    assert "3 would be published unchecked: too_old 3." in counts_text(counts, dry=True)
+    counts.refused = counts.unchecked
+    assert "refused again" not in counts_text(counts, dry=False)

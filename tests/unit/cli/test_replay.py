@@ -1,9 +1,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from argus_cli import replay
-from argus_cli.letters import Letter
+from argus_cli.letters import Key, Letter
 from argus_cli.replay import Counts, Fate, Options, Outcome, Replayer, Standing, decide
 from argus_contract import headers
 from argus_contract.records import Record
@@ -110,6 +111,43 @@ def test_what_was_cut_is_not_published_at_all() -> None:
     cut = letter(b"{", reason=Code.TOO_LARGE, truncated=b"9")
 
     assert fate(cut, None, Options(unchecked=True, again=True)) is Fate.REFUSED
+
+
+@pytest.mark.parametrize("standing", [None, STORED, REFUSED])
+@pytest.mark.parametrize(
+    "one",
+    [
+        letter(wrapped(NOW), step=Step.DECODE, root=b"argus.shop.app.9c210f3a/0/7"),
+        replace(letter(wrapped(NOW), step=Step.DECODE), key=Key("argus.shop.app.9c210f3a", 0, 7)),
+    ],
+)
+def test_a_letter_of_another_pipelines_topic_is_never_published(
+    one: Letter, standing: Standing | None
+) -> None:
+    decision = decide(one, standing, PIPELINE, NOW, Options(unchecked=True, again=True))
+
+    assert decision.fate is Fate.REFUSED
+    assert decision.judgement is not None
+    assert decision.judgement.record is None
+    assert "another topic" in decision.judgement.message
+
+
+async def test_what_has_no_reason_is_counted_all_the_same() -> None:
+    counts = await replayer(Stream(), QUICK).run(every([letter(b"{}", reason="", truncated=b"9")]))
+
+    assert (counts.matched, counts.refused) == (1, {"refused": 1})
+
+
+async def test_what_is_published_unchecked_is_told_apart_from_what_cannot_be() -> None:
+    cut = letter(b"{", reason=Code.TOO_LARGE, truncated=b"9", offset=1)
+
+    counts = await replayer(Stream(), replace(QUICK, unchecked=True)).run(every([hopeless(0), cut]))
+
+    assert counts.refused == {"invalid_json": 1, "too_large": 1}
+    assert counts.unchecked == {"invalid_json": 1}
+    total = Counts()
+    total.add(counts)
+    assert total.unchecked == counts.unchecked
 
 
 async def test_a_run_publishes_what_passes_and_says_what_became_of_it() -> None:
