@@ -122,7 +122,8 @@ def replay(
     Each letter is judged as ingest and the stream would judge it today. What passes is published to
     its pipeline's topic and waited for; what would be refused again is counted and left alone. What
     an earlier replay has stored is never published again, so a run that was cut off is simply run
-    again. Exits with 1 where something is not settled in time.
+    again. Exits with 1 where something is not settled in time, or where the stream does not read a
+    pipeline's log: of that one nothing is published, and the others are replayed all the same.
     """
     request = replaying.Request(
         scope=Scope.parse(tenant, pipeline),

@@ -1,15 +1,22 @@
 """What can go wrong for a person at the console; `main` prints the message and exits.
 
-CliError                what is wrong, in words that say what to do; exit code 2
+CliError                what is wrong, in words that say what to do; exit code 2 where none is named
 ├── MissingSettingError an environment variable that the command needs
 ├── UnreachableError    a service that does not answer
 ├── UnknownError        a key, tenant or topic that the installation does not know
-└── BadInputError       a file that cannot be sent
+├── BadInputError       a file that cannot be sent
+├── BlockedError        pipelines of which nothing could be replayed; exit code 1
+└── TerminatedError     SIGTERM; exit code 143
 """
+
+import signal
+from typing import ClassVar
 
 
 class CliError(Exception):
     """A message for a person; never shown with a traceback."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class MissingSettingError(CliError):
@@ -36,3 +43,15 @@ class UnknownError(CliError):
 
 class BadInputError(CliError):
     """The events to send cannot be read."""
+
+
+class BlockedError(CliError):
+    """Of some pipelines nothing could be replayed; of all others everything was."""
+
+    exit_code = 1
+
+
+class TerminatedError(CliError):
+    """Somebody ended the command before it was done."""
+
+    exit_code = 128 + signal.SIGTERM

@@ -189,8 +189,9 @@ def main() -> None:
     try:
         app(prog_name="argus")
     except CliError as error:
-        print(f"argus: {error}", file=sys.stderr)
-        sys.exit(2)
+        for said in (str(error), *getattr(error, "__notes__", ())):
+            print(f"argus: {said}", file=sys.stderr)
+        sys.exit(error.exit_code)
     except (ValidationError, SettingsError) as error:
         print(f"argus: a setting is wrong: {error}", file=sys.stderr)
         sys.exit(2)

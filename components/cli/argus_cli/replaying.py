@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from argus_cli import database, log, progress, registry
 from argus_cli.database import Database
-from argus_cli.errors import BadInputError, CliError, UnreachableError
+from argus_cli.errors import BadInputError, BlockedError, CliError, TerminatedError, UnknownError
 from argus_cli.letters import Filter, Letter
 from argus_cli.log import Log
 from argus_cli.publish import Publisher, publishing
@@ -52,21 +53,78 @@ class _Installation:
 async def replay(settings: Settings, console: Console, request: Request) -> Counts:
     """The whole run, told on the console and in the report file; gives the sums.
 
-    Raises CliError, after it has written what was done until then into the report.
+    However it ends, what was done until then is in the report. Raises BlockedError with the reasons
+    where some pipelines could not be replayed, once all others were; TerminatedError for SIGTERM;
+    any other CliError at once.
     """
     counts = Counts()
-    try:
-        await _replay(settings, console, request, counts)
-    except CliError as error:
-        _write(request.report, counts, str(error))
-        raise
-    message = counts_text(counts, dry=request.dry)
-    console.print(message, markup=False, soft_wrap=True)
+    with _reporting(request.report, counts):
+        async with _terminable(request):
+            blocked = await _replay(settings, console, request, counts)
+        message = counts_text(counts, dry=request.dry)
+        console.print(message, markup=False, soft_wrap=True)
+        if blocked:
+            raise BlockedError("\n".join(blocked))
     _write(request.report, counts, message)
     return counts
 
 
-async def _replay(settings: Settings, console: Console, request: Request, counts: Counts) -> None:
+@contextmanager
+def _reporting(file: Path | None, counts: Counts) -> Iterator[None]:
+    """Whatever ends what runs here is in the report, and rises; a report that cannot be written is
+    a note to it."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            _write(file, counts, _why(error))
+        except CliError as unwritten:
+            error.add_note(str(unwritten))
+        raise
+
+
+def _why(error: BaseException) -> str:
+    match error:
+        case CliError():
+            return str(error)
+        case asyncio.CancelledError() | typer.Abort():
+            return "It was ended before it was done: run it again."
+        case _:
+            return f"{type(error).__name__}: {error}"
+
+
+@asynccontextmanager
+async def _terminable(request: Request) -> AsyncIterator[None]:
+    """SIGTERM cancels what runs here, and is then a TerminatedError.
+
+    Not where a question may be open: it holds up the loop, and the signal would wait for an answer.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if request.asks or task is None:
+        yield
+        return
+    ended = False
+
+    def end() -> None:
+        nonlocal ended
+        ended = True
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, end)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if ended:
+            raise TerminatedError("it was ended before it was done: run it again") from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def _replay(
+    settings: Settings, console: Console, request: Request, counts: Counts
+) -> list[str]:
+    """Replays pipeline by pipeline; gives the reasons of those that could not be."""
     kafka, target = settings.require_kafka(), settings.require_database()
     routes = await registry.pipelines(kafka, settings.registry_topic, request.scope)
     async with AsyncExitStack() as stack:
@@ -77,8 +135,19 @@ async def _replay(settings: Settings, console: Console, request: Request, counts
             console=console,
             request=request,
         )
-        for route in routes:
+        # Before connections are closed, which may take longer than who ends it waits.
+        with _reporting(request.report, counts):
+            return await _replay_all(run, routes, counts)
+
+
+async def _replay_all(run: _Installation, routes: list[Route], counts: Counts) -> list[str]:
+    blocked = []
+    for route in routes:
+        try:
             await _replay_one(run, route, counts)
+        except (BlockedError, UnknownError) as error:
+            blocked.append(f"{route.name}: {error}")
+    return blocked
 
 
 async def _replay_one(run: _Installation, route: Route, counts: Counts) -> None:
@@ -117,7 +186,7 @@ async def _caught_up(run: _Installation, route: Route) -> None:
     """Returns once the stream has read what is in the log now.
 
     An earlier run that was cut off may have published some of it: what became of that is then
-    settled, and is not published a second time. Raises UnreachableError where it takes too long.
+    settled, and is not published a second time. Raises BlockedError where it takes too long.
     """
     topic = route.pipeline.topic
     wanted = [(topic, partition) for partition in range(route.pipeline.partitions)]
@@ -129,12 +198,11 @@ async def _caught_up(run: _Installation, route: Route) -> None:
         if not left:
             return
         if time.monotonic() > deadline:
-            said = (
-                f"{left:,} records of {route.name} were not read within"
-                f" {run.request.options.wait:g} s; `argus ledger` says what stands still. Nothing"
-                " was published: what an earlier replay published may be among them"
+            raise BlockedError(
+                f"{left:,} records of its log were not read within {run.request.options.wait:g} s;"
+                " `argus ledger` says what stands still. Nothing was published: what an earlier"
+                " replay published may be among them"
             )
-            raise UnreachableError("the end of the log", said)
         await asyncio.sleep(_LOOK_S)
 
 

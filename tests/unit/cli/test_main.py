@@ -2,6 +2,7 @@ import sys
 
 import pytest
 from argus_cli import main
+from argus_cli.errors import BlockedError
 from argus_cli.settings import Settings
 
 SHOW = ["dlq", "show"]
@@ -105,3 +106,17 @@ def test_a_database_that_does_not_answer_is_said_plainly(
 
     assert run(monkeypatch, "ledger") == 2
     assert "cannot be reached" in capsys.readouterr().err
+
+
+def test_an_error_has_the_exit_code_of_its_kind_and_its_notes_are_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        error = BlockedError("shop/a: not read")
+        error.add_note("report cannot be written")
+        raise error
+
+    monkeypatch.setattr(main, "app", fail)
+
+    assert run(monkeypatch) == 1
+    assert capsys.readouterr().err == "argus: shop/a: not read\nargus: report cannot be written\n"
