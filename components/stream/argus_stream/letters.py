@@ -22,7 +22,7 @@ from argus_contract.headers import Header
 from argus_contract.times import from_micros, rfc3339
 
 from argus_stream import metrics
-from argus_stream.errors import LettersError, TableError, UnavailableError
+from argus_stream.errors import StreamError, UnavailableError
 from argus_stream.ports import Ledger, Mail, Post
 from argus_stream.slices import Letter, Replay, Slice
 from argus_stream.sources import Lease, Source
@@ -44,11 +44,12 @@ class Letters:
     """Sends the letters of slices that are about to be stored."""
 
     def __init__(
-        self, post: Post, ledger: Ledger, patience: float, done: Callable[[str], None]
+        self, post: Post, ledger: Ledger, patience: float, done: Callable[[str, str | None], None]
     ) -> None:
         """`patience` is how long, in seconds, one pipeline's letters may hold the others up.
 
-        `done` is called with the topic of letters that took longer once they are delivered.
+        `done` is called with the topic of letters that took longer, once they are delivered or have
+        failed, and with the reason if they have.
         """
         self._post = post
         self._ledger = ledger
@@ -58,11 +59,15 @@ class Letters:
         self._delivered: dict[Source, set[int]] = {}
         """Offsets of letters that are in Kafka though their slices were dropped."""
 
-    async def send(self, pieces: Sequence[Slice]) -> Mapping[str, str]:
+    async def send(
+        self, pieces: Sequence[Slice], patience: float = 0.0
+    ) -> Mapping[str, str | None]:
         """Sends what was not sent yet; gives the topics whose letters are not there, and why.
 
-        A letter whose id is known already is not sent, but counted as a repeat. Raises
-        UnavailableError where the database cannot say which ids are known.
+        `patience` is for callers who hold up the others anyway, and may be longer than the usual.
+        There is no reason, yet, for those that are on their way. A letter whose id is known already
+        is not sent, but counted as a repeat. Raises UnavailableError where the database cannot say
+        which ids are known.
         """
         by_topic: dict[str, list[Slice]] = defaultdict(list)
         for piece in pieces:
@@ -70,13 +75,16 @@ class Letters:
                 by_topic[piece.lease.source.topic].append(piece)
         if not by_topic:
             return {}
-        late = dict.fromkeys(by_topic.keys() & self._late.keys(), "earlier ones are on their way")
+        late = dict.fromkeys(by_topic.keys() & self._late.keys())
         sending = {
             topic: asyncio.create_task(self._send(topic, some), name=f"letters of {topic}")
             for topic, some in by_topic.items()
             if topic not in late
         }
-        return late | await self._await(sending)
+        found = late | await self._await(sending, max(patience, self._patience))
+        for topic in late.keys() - self._late.keys():  # came while others were waited for
+            asyncio.get_running_loop().call_soon(self._done, topic, None)
+        return found
 
     def _unsent(self, piece: Slice) -> bool:
         """Whether a letter is to be sent, once those are told that have been delivered."""
@@ -87,19 +95,21 @@ class Letters:
             delivered -= {offset for offset in delivered if offset < piece.start}
         return any(not letter.sent for letter in piece.letters)
 
-    async def _await(self, sending: Mapping[str, "asyncio.Task[None]"]) -> dict[str, str]:
+    async def _await(
+        self, sending: Mapping[str, "asyncio.Task[None]"], patience: float
+    ) -> dict[str, str | None]:
         if not sending:
             return {}
         try:
-            await asyncio.wait(sending.values(), timeout=self._patience)
+            await asyncio.wait(sending.values(), timeout=patience)
         except asyncio.CancelledError:
             await _cancel(sending.values())
             raise
-        failed: dict[str, str] = {}
+        failed: dict[str, str | None] = {}
         unavailable = None
         for topic, task in sending.items():
             if not task.done():
-                failed[topic] = f"not acknowledged within {self._patience} s"
+                failed[topic] = None
                 self._late[topic] = task
                 task.add_done_callback(partial(self._arrived, topic))
             elif isinstance(error := task.exception(), UnavailableError):
@@ -115,10 +125,7 @@ class Letters:
         if task.cancelled():
             return
         error = task.exception()
-        if error is None:
-            self._done(topic)
-        else:
-            logger.warning("late letters failed", extra={"topic": topic, "reason": str(error)})
+        self._done(topic, None if error is None else _reason_of(error))
 
     async def close(self) -> None:
         """Gives up what is on its way."""
@@ -184,7 +191,7 @@ async def _cancel(tasks: Collection["asyncio.Task[None]"]) -> None:
 
 
 def _reason_of(error: BaseException) -> str:
-    if not isinstance(error, LettersError | TableError):
+    if not isinstance(error, StreamError):
         logger.error("letters could not be written", exc_info=error)
         return f"a defect of ARGUS: {error!r}"
     return str(error)

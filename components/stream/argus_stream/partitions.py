@@ -224,19 +224,24 @@ class Partitions:
             place.trouble = None
             self._changed()
 
-    def hasten(self, topic: str) -> None:
-        """What this pipeline waited for has come: opens at once what is only paused."""
-        now = self._clock()
+    def letters_done(self, topic: str, failure: str | None) -> None:
+        """Letters that took long have come, or failed: opens what waited for them, or pauses it."""
+        delay = 0.0 if failure is None else self._pause(topic)
         for source, place in self._places.items():
-            if (
-                source.topic == topic
-                and topic not in self._guarded
-                and place.lease is None
-                and place.trouble is not None
-                and place.trouble.state is State.PAUSED
-            ):
-                place.due = min(place.due, now)
+            if source.topic != topic or place.lease is not None or self._is_held(source, place):
+                continue
+            if failure is None:
+                place.due = min(place.due, self._clock())
+            else:
+                metrics.PAUSES.labels(topic).inc()
+                place.due = self._clock() + delay
+                place.trouble = Standing(State.PAUSED, failure)
         self._changed()
+
+    def _is_held(self, source: Source, place: _Place) -> bool:
+        """Whether something else decides when the partition is opened."""
+        stopped = place.trouble is not None and place.trouble.state is State.STOPPED
+        return stopped or source.topic in self._guarded
 
     def count(self) -> dict[str, int]:
         """How many partitions are in which state, for the metrics."""

@@ -39,7 +39,7 @@ from argus_stream.report import Reporter
 from argus_stream.settings import StreamSettings
 from argus_stream.slices import Slice
 from argus_stream.sources import Lease, Route, Source
-from argus_stream.store import Writer
+from argus_stream.store import LETTERS, Writer
 from argus_stream.trial import Trials
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Service:
             self._partitions, self._offsets, self._ledger, self._watch, self._opened
         )
         self._letters = Letters(
-            self._post, self._ledger, settings.letter_patience, self._partitions.hasten
+            self._post, self._ledger, settings.letter_patience, self._letters_done
         )
         guard = settings.guard
         guards = Guards(Rule(guard.window, guard.ratio, guard.least, guard.run))
@@ -137,6 +137,9 @@ class Service:
         self._mirror.note(piece.lease.source, piece.end)
         self._counting.submit(piece.lease, OutboxEntry(piece.start, piece.end, outcome.deltas))
         _measure(piece, outcome)
+
+    def _letters_done(self, topic: str, failure: str | None) -> None:
+        self._partitions.letters_done(topic, failure and f"{LETTERS}: {failure}")
 
     @property
     def held(self) -> Collection[Source]:

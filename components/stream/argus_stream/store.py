@@ -46,6 +46,10 @@ BISECTION_SECONDS: Final = 2.0
 """How long one pipeline's bisection may keep the others waiting; then it reads again."""
 SUSPECT_SECONDS: Final = 60.0
 """How long records of a pipeline are screened closely after the database refused one."""
+LATE_SECONDS: Final = 60.0
+"""When to read a pipeline again whose letters are on their way, if nobody said that they came."""
+LETTERS: Final = "dead letters"
+"""How the reason begins where a pipeline waits for these; the operator knows it by that."""
 _RESUME_SECONDS: Final = 0.1
 
 
@@ -116,13 +120,13 @@ class Writer:
         for group, failure in failing:
             await self._isolate(group, failure)
 
-    async def _attempt(self, group: Sequence[Slice]) -> Failure | None:
+    async def _attempt(self, group: Sequence[Slice], patience: float = 0.0) -> Failure | None:
         """Stores those of the group whose leases live; gives what is wrong with their data."""
         failures = 0
         while live := [piece for piece in group if piece.lease.live]:
             self._watch.step(LOOP)
             try:
-                if self._guarded(live) or await self._mail(live):
+                if self._guarded(live) or await self._mail(live, patience):
                     continue
                 self._watch.step(LOOP)
                 await self._store_once(live)
@@ -158,14 +162,20 @@ class Writer:
         self._trials.begin(topic, f"{reason}, the last one because of: {faults[-1].error}")
         return True
 
-    async def _mail(self, live: Sequence[Slice]) -> bool:
-        """Sends letters; whether some failed, so that their pipelines are paused."""
-        failed = await self._letters.send(live)
+    async def _mail(self, live: Sequence[Slice], patience: float) -> bool:
+        """Sends letters; whether some are not there, so that their leases are closed."""
+        missing = await self._letters.send(live, patience)
         for piece in live:
-            error = failed.get(piece.lease.source.topic)
-            if error is not None:
-                self._partitions.pause(piece.lease, f"dead letters: {error}")
-        return bool(failed)
+            topic = piece.lease.source.topic
+            if topic in missing:
+                self._close_without_letters(piece, missing[topic])
+        return bool(missing)
+
+    def _close_without_letters(self, piece: Slice, failure: str | None) -> None:
+        if failure is None:
+            self._partitions.close(piece.lease, "dead letters are on their way", LATE_SECONDS)
+        else:
+            self._partitions.pause(piece.lease, f"{LETTERS}: {failure}")
 
     async def _store_once(self, live: Sequence[Slice]) -> None:
         began = time.perf_counter()
@@ -213,7 +223,7 @@ class Writer:
             if time.monotonic() > until:
                 self._partitions.close(piece.lease, "bisection takes a break", _RESUME_SECONDS)
                 continue
-            failure = await self._attempt([piece])
+            failure = await self._attempt([piece], patience=until - time.monotonic())
             if isinstance(failure, TableError):
                 self._partitions.pause(piece.lease, str(failure))
             elif failure is not None:

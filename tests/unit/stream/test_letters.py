@@ -116,36 +116,52 @@ async def test_a_replay_is_a_repeat_where_its_attempt_is_settled_and_never_for_i
 async def test_letters_that_take_long_hold_up_nobody_and_are_remembered_once_they_are_there() -> (
     None
 ):
-    post, done = FakePost(), list[str]()
+    post, done = FakePost(), list[tuple[str, str | None]]()
     post.slow = {f"{TOPIC}.dead": asyncio.Event()}
-    letters = Letters(post, FakeLedger(), 0.01, done.append)
+    letters = Letters(post, FakeLedger(), 0.01, lambda *those: done.append(those))
     slow, quick = Slice(lease(), 0, 1, letters=[letter(0)]), Slice(lease("b"), 0, 1)
     quick.letters.append(letter(0))
-    assert list(await letters.send([slow, quick])) == [TOPIC]
+    assert await letters.send([slow, quick]) == {TOPIC: None}
     assert quick.letters[0].sent
     again = Slice(lease(), 0, 2, letters=[letter(0), letter(1)])
-    assert list(await letters.send([again])) == [TOPIC], "those of before are on their way"
+    assert await letters.send([again]) == {TOPIC: None}, "those of before are on their way"
     post.slow.pop(f"{TOPIC}.dead").set()
     await asyncio.sleep(0.01)
-    assert done == [TOPIC]
+    assert done == [(TOPIC, None)]
     assert await letters.send([again]) == {}
     assert [mail.key for mail in post.delivered[f"{TOPIC}.dead"]] == [
         headers.letter_key(TOPIC, 0, offset) for offset in (0, 1)
     ]
 
 
+async def test_late_letters_that_come_while_others_are_waited_for_are_told_again() -> None:
+    """Their pipeline is closed only after that, and would wait for somebody to say so."""
+    post, done = FakePost(), list[tuple[str, str | None]]()
+    post.slow = {f"{topic}.dead": asyncio.Event() for topic in (TOPIC, "b")}
+    letters = Letters(post, FakeLedger(), 0.02, lambda *those: done.append(those))
+    first, second = (Slice(lease(topic), 0, 1, letters=[letter(0)]) for topic in (TOPIC, "b"))
+    await letters.send([first])
+    asyncio.get_running_loop().call_later(0.005, post.slow[f"{TOPIC}.dead"].set)
+    assert await letters.send([first, second]) == {TOPIC: None, "b": None}
+    assert done == [(TOPIC, None)]
+    await asyncio.sleep(0)
+    assert done == [(TOPIC, None)] * 2
+    await letters.close()
+
+
 async def test_late_letters_that_fail_are_sent_again() -> None:
-    post, done = FakePost(), list[str]()
+    post, done = FakePost(), list[tuple[str, str | None]]()
     target = f"{TOPIC}.dead"
     post.slow, post.broken = {target: asyncio.Event()}, {target}
-    letters = Letters(post, FakeLedger(), 0.01, done.append)
+    letters = Letters(post, FakeLedger(), 0.01, lambda *those: done.append(those))
     piece = Slice(lease(), 0, 1, letters=[letter(0)])
     await letters.send([piece])
     post.slow.pop(target).set()
     await asyncio.sleep(0.01)
     post.broken = set()
     assert await letters.send([piece]) == {}
-    assert (done, len(post.delivered[target])) == ([], 1)
+    assert done == [(TOPIC, f"{target}: not acknowledged")]
+    assert len(post.delivered[target]) == 1
 
 
 async def test_a_defect_among_letters_is_its_pipelines_trouble() -> None:

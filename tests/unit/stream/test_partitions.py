@@ -182,13 +182,29 @@ def test_a_guard_opens_nothing_that_was_stopped_for_good() -> None:
     assert A not in bench.partitions.due()
 
 
-def test_what_a_paused_pipeline_waited_for_opens_it_at_once() -> None:
+def test_letters_that_come_late_open_what_waited_for_them_and_nothing_that_is_stopped() -> None:
     bench = Bench()
-    bench.partitions.pause(bench.open(A), "dead letters")
+    bench.partitions.close(bench.open(A), "dead letters are on their way", delay=60)
     bench.partitions.stop(B, "for good")
-    bench.partitions.hasten("a")
-    bench.partitions.hasten("b")
+    bench.partitions.letters_done("a", None)
+    bench.partitions.letters_done("b", None)
     assert bench.partitions.due() == [A]
+    assert bench.partitions.standings()[A] == Standing(State.OPEN)
+
+
+def test_letters_that_fail_late_pause_what_waited_for_them() -> None:
+    bench = Bench()
+    other = Source("a", 1)
+    bench.partitions.own({A: route("a"), other: route("a")})
+    bench.open(other)
+    for expected in (1.0, 2.0):
+        bench.partitions.close(bench.open(A), "dead letters are on their way", delay=60)
+        bench.partitions.letters_done("a", "no such topic")
+        assert bench.partitions.waits(A) == expected
+    assert bench.partitions.standings() == {
+        A: Standing(State.PAUSED, "no such topic"),
+        other: Standing(State.OPEN),
+    }
 
 
 def test_an_absent_topic_is_read_no_more_until_it_is_back() -> None:

@@ -17,7 +17,7 @@ from argus_stream.partitions import Partitions
 from argus_stream.ports import Outcome
 from argus_stream.slices import Replay, Slice
 from argus_stream.sources import Lease, Source, State
-from argus_stream.store import Writer
+from argus_stream.store import LATE_SECONDS, Writer
 from argus_stream.trial import Trials
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,7 +48,7 @@ class Bench:
         self.writer = Writer(
             self.pending,
             self.store,
-            Letters(self.post, self.ledger, 0.05, self.partitions.hasten),
+            Letters(self.post, self.ledger, 0.05, self.partitions.letters_done),
             self.guards,
             Trials(self.store, self.guards, self.partitions, ratio=0.5, interval=30),
             self.partitions,
@@ -297,7 +297,8 @@ async def test_slow_letters_hold_up_their_own_pipeline_alone() -> None:
     pieces = [Slice(first, 0, 1, letters=[letter(0)]), rows(second, 0, 1)]
     await asyncio.wait_for(bench.writer.settle(pieces), 0.5)
     assert bench.store.stored == {Source(B, 0): [0]}
-    assert bench.partitions.waits(Source(A, 0)) == 1.0
+    assert bench.partitions.waits(Source(A, 0)) == LATE_SECONDS
+    assert bench.partitions.standings()[Source(A, 0)].state is State.OPEN, "slow is not broken"
     bench.post.slow.pop(f"{A}.dead").set()
     await asyncio.sleep(0.01)
     assert bench.partitions.due() == [Source(A, 0)], "as soon as they are there"
