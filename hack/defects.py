@@ -299,12 +299,12 @@ DEFECTS: Final = (
         "a pipeline of which the stream never committed anything counts as read to its end",
         (
             Edit(
-                f"{INGEST}/pressure.py",
+                f"{INGEST}/backlog.py",
                 "return self.start if self.committed is None else",
                 "return self.end if self.committed is None else",
             ),
         ),
-        ("tests/unit/ingest/test_pressure.py",),
+        ("tests/unit/ingest/test_backlog.py",),
     ),
     Defect(
         "expired-rows-uncounted",

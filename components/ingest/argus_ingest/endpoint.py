@@ -9,14 +9,14 @@ What a framework would do besides (limits, errors, CORS, documentation) is there
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from argus_contract.judge import Item, NotJsonError, Reject, judge, judge_line, not_json
+from argus_contract.judge import Item, NotJsonError, Reject, not_json
 
-from argus_ingest import answer, metrics
+from argus_ingest import answer, decode, metrics
 from argus_ingest.address import UNKNOWN, AddressResolver
 from argus_ingest.answer import Answer, Send
 from argus_ingest.authenticate import Authenticator
@@ -32,7 +32,6 @@ from argus_ingest.errors import (
     NothingAcceptedError,
     ProblemError,
     RateLimitedError,
-    TooManyEventsError,
     UnknownKeyError,
 )
 from argus_ingest.flood import FloodGuard
@@ -40,7 +39,6 @@ from argus_ingest.limit import Limiter
 from argus_ingest.pressure import Pressure
 from argus_ingest.publish import Publisher
 from argus_ingest.read import (
-    NDJSON,
     BodyReader,
     ClientGoneError,
     Loan,
@@ -50,16 +48,12 @@ from argus_ingest.read import (
     is_small,
 )
 from argus_ingest.route import Routing
-from argus_ingest.split import split, split_lines
 from argus_ingest.tenants import KEY_POLICY, Access
 
 logger = logging.getLogger(__name__)
 
 PATH: Final = "/v1/events"
 
-_SLICE_ITEMS: Final = 250
-_SLICE_BYTES: Final = 256 * 1024
-"""After so much work the loop gets a turn: about a millisecond of it."""
 _REFUSED_BY: Final = {ADDRESS: "ip", KEY: "key", ADDRESS | KEY: "both"}
 
 Scope = MutableMapping[str, Any]
@@ -80,14 +74,6 @@ class Request:
     tenant: str = metrics.NO_TENANT
     consumed: bool = False
     """Whether the body was read to its end, so that the connection can carry another request."""
-
-
-def slices(items: int, size: int) -> Sequence[range]:
-    """Indices in portions of about a millisecond's work; `size` is that of all items, in bytes."""
-    if items <= _SLICE_ITEMS and size <= _SLICE_BYTES:
-        return (range(items),)
-    portion = max(1, min(_SLICE_ITEMS, items * _SLICE_BYTES // max(1, size)))
-    return [range(start, min(start + portion, items)) for start in range(0, items, portion)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,9 +163,9 @@ class EventsEndpoint:
         try:
             media, body = await self._steps.reader.read(request.headers, request.receive, loan)
             request.consumed = True
-            raws, judge_one = self._split(media, body)
+            raws = decode.separate(media, body, self._steps.max_events)
             limits = await self._limit(request, access, max(1, len(raws)))
-            items = await _judge(raws, judge_one, len(body))
+            items = await decode.judge_all(raws, media, len(body))
         except UnreadableBodyError as error:
             request.consumed = True
             reject = not_json(error.body, str(error))
@@ -191,19 +177,6 @@ class EventsEndpoint:
         if limits is None:
             await self._limit(request, access, 1)
         return await self._refuse(request, access, reject)
-
-    def _split(self, media: bytes, body: bytes) -> tuple[list[bytes], Callable[[bytes, int], Item]]:
-        """The items, not judged yet, and how to judge one."""
-        raws, judge_one = (
-            (split_lines(body), judge_line) if media == NDJSON else (split(body), judge)
-        )
-        if len(raws) > self._steps.max_events:
-            limit = self._steps.max_events
-            raise TooManyEventsError(
-                f"The body has {len(raws)} events; one request may carry {limit}.",
-                members={"limit": limit},
-            )
-        return raws, judge_one
 
     async def _limit(self, request: Request, access: Access, cost: int) -> list[Header]:
         """Spends `cost` tokens of the key's bucket; gives the RateLimit headers."""
@@ -228,7 +201,7 @@ class EventsEndpoint:
         if not items:
             return
         routing = Routing(access.tenant, request.received)
-        for portion in slices(len(items), size):
+        for portion in decode.slices(len(items), size):
             if portion.start:
                 await asyncio.sleep(0)
             routing.add(items[portion.start : portion.stop])
@@ -258,17 +231,6 @@ class EventsEndpoint:
             f"The body is not JSON: {reject.message}.",
             members={"rejected": answer.rejected_members([reject])},
         )
-
-
-async def _judge(
-    raws: Sequence[bytes], judge_one: Callable[[bytes, int], Item], size: int
-) -> list[Item]:
-    items: list[Item] = []
-    for portion in slices(len(raws), size):
-        if portion.start:
-            await asyncio.sleep(0)
-        items += [judge_one(raws[index], index) for index in portion]
-    return items
 
 
 def _answer(items: Sequence[Item], limits: Sequence[Header]) -> Answer:

@@ -12,7 +12,7 @@ from aiokafka.admin import NewPartitions, NewTopic
 from aiokafka.errors import NoError, RequestTimedOutError, TopicAlreadyExistsError
 from argus_contract.names import STREAM_GROUP, TopicName
 from argus_ingest.adapters.kafka_watcher import KafkaWatcher
-from argus_ingest.pressure import PartitionState, Question
+from argus_ingest.backlog import PartitionState, Question
 from argus_runtime import kafka as runtime_kafka
 from argus_runtime.settings import KafkaSettings
 

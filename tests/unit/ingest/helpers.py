@@ -10,9 +10,9 @@ from argus_contract.keys import KeyKind, generate, hash_key
 from argus_contract.names import TopicName
 from argus_contract.records import Record
 from argus_contract.registry import Bucket, Key, Limits, Pipeline, TenantDocument
+from argus_ingest.backlog import PartitionState, Question
 from argus_ingest.buckets import Check, LocalBuckets, Verdict
 from argus_ingest.limit import BucketsAwayError
-from argus_ingest.pressure import PartitionState, Question
 from argus_ingest.publish import LogError
 
 NOW = 1_800_000_000_000_000
@@ -152,3 +152,14 @@ class FakeWatcher:
             raise self.fault
         empty = [PartitionState(0, 0, None, None, 0)]
         return {topic: self.states.get(topic, empty) for topic in questions}
+
+
+def state(
+    start: int = 0,
+    end: int = 100,
+    committed: int | None = 100,
+    recent: int | None = 0,
+    size: int | None = 0,
+) -> PartitionState:
+    """A partition of 100 records, all of them read, unless said otherwise."""
+    return PartitionState(start, end, committed, recent, size)

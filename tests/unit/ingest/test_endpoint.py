@@ -17,8 +17,9 @@ from argus_ingest.authenticate import Authenticator
 from argus_ingest.buckets import LocalBuckets
 from argus_ingest.budget import Account, Budget
 from argus_ingest.deadlines import Deadlines
+from argus_ingest.decode import slices
 from argus_ingest.denials import Denials
-from argus_ingest.endpoint import EventsEndpoint, Steps, slices
+from argus_ingest.endpoint import EventsEndpoint, Steps
 from argus_ingest.flood import FloodGuard
 from argus_ingest.limit import Limiter
 from argus_ingest.pressure import Pressure
@@ -265,7 +266,7 @@ async def test_what_the_buckets_refuse_is_not_judged(monkeypatch: pytest.MonkeyP
     three = b"[" + b",".join([EVENT] * 3) + b"]"
     async with running(document(limits=TIGHT)) as edge:
         assert (await edge.send(three))[0] == 202
-        monkeypatch.setattr("argus_ingest.endpoint.judge", judged)
+        monkeypatch.setattr("argus_ingest.decode.judge", judged)
         assert (await edge.send(three))[0] == 429
         monkeypatch.undo()
         assert (await edge.send(EVENT))[0] == 202

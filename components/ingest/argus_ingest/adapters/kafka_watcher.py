@@ -19,7 +19,7 @@ from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Int64, Schema,
 from aiokafka.structs import TopicPartition
 from argus_contract.names import STREAM_GROUP, TopicName
 
-from argus_ingest.pressure import PartitionState, Question
+from argus_ingest.backlog import PartitionState, Question
 
 logger = logging.getLogger(__name__)
 
