@@ -338,6 +338,31 @@ async def test_a_run_that_is_killed_and_run_again_neither_loses_nor_doubles(
     await audited(world, view, records)
 
 
+async def test_a_run_that_is_terminated_says_so_and_leaves_its_counts(
+    world: World, records: Log, tmp_path: Path
+) -> None:
+    pipeline = await narrow(world)
+    await world.produce(pipeline, [old(number) for number in range(120)])
+    async with world.stream():
+        await world.settled(pipeline, 120)
+        await widen(world, pipeline, 30 * DAY)
+    report = tmp_path / "report"
+    async with world.stream():
+        async with _run(world, "--rate", "10", "--report", str(report)) as run:
+            while await log_end(world, records, pipeline) == 120:
+                assert run.returncode is None
+                await asyncio.sleep(0.02)
+            run.terminate()
+            assert await run.wait() == 143
+        published = await log_end(world, records, pipeline) - 120
+        await world.settled(pipeline, 120 + published)
+
+    document = json.loads(report.read_text())
+    assert 0 < published < 120
+    assert document["replayed"] <= published
+    assert "run it again" in document["message"]
+
+
 @asynccontextmanager
 async def _run(world: World, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """`argus dlq replay` in a process of its own, which is dead afterwards."""
