@@ -68,6 +68,7 @@ async def serve(settings: OpsSettings, live: Check, ready: Check) -> AsyncIterat
         OpsApp(live, ready),
         host=settings.host,
         port=settings.port,
+        ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,

@@ -312,21 +312,32 @@ async def test_bombs_and_broken_streams(
 
 
 async def raw(world: World, *pieces: bytes, pause: float = 0.0) -> bytes:
-    """What the server says to these bytes until it ends the connection or has answered."""
+    """What the server says to these bytes until it ends the connection or has answered.
+
+    Nothing more is sent to a server that has spoken: the kernel's answer to that is a reset, which
+    takes away what was not read yet.
+    """
     reader, writer = await asyncio.open_connection(HOST, world.edge.port)
+    reading = asyncio.create_task(_answer(reader))
     try:
         for piece in pieces:
+            if reading.done():
+                break
             writer.write(piece)
             await asyncio.sleep(pause)
         async with asyncio.timeout(20):
-            try:
-                return await reader.readuntil(b"\r\n\r\n")
-            except asyncio.IncompleteReadError as error:
-                return error.partial
-            except ConnectionResetError:
-                return b""
+            return await reading
     finally:
         writer.transport.abort()
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    except ConnectionResetError:
+        return b""
 
 
 def head(world: World, *lines: str) -> bytes:
