@@ -175,14 +175,14 @@ DEFECTS: Final = (
         (
             Edit(
                 f"{STREAM}/store.py",
-                "                if self._guarded(live) or await self._mail(live):\n"
+                "                if self._guarded(live) or await self._mail(live, patience):\n"
                 "                    continue\n"
                 "                self._watch.step(LOOP)\n"
                 "                await self._store_once(live)\n",
                 "                if self._guarded(live):\n"
                 "                    continue\n"
                 "                await self._store_once(live)\n"
-                "                await self._mail(live)\n",
+                "                await self._mail(live, patience)\n",
             ),
         ),
         ("tests/unit/stream/test_store.py",),
