@@ -13,6 +13,8 @@ from tests.e2e.tenants import PIPELINE, TENANT, Tenant
 FIXTURES = Path(__file__).parent / "fixtures"
 REFUSED = "# refused: "
 DRY_RUN = ("apply", "--dry-run=server", "-f")
+TOLD_S = 90
+"""What the stream says of its partitions is told at the operator's next resync, each 30 s."""
 
 
 def named(path: Path) -> str:
@@ -87,13 +89,16 @@ def test_describe_shows_conditions_and_events(tenant: Tenant) -> None:
         (
             "arguspipeline",
             PIPELINE,
-            {"Ready", "Synced", "TopicsReady", "SchemasReady", "RegistryReady"},
+            {"Ready", "Synced", "TopicsReady", "SchemasReady", "RegistryReady", "Healthy"},
         ),
     ],
 )
 def test_every_condition_is_true_of_this_generation(
     tenant: Tenant, kind: str, name: str, types: set[str]
 ) -> None:
+    for type_ in types:
+        within = f"--timeout={TOLD_S}s"
+        kubectl("wait", kind, name, "-n", tenant.namespace, f"--for=condition={type_}", within)
     resource = get(kind, name, "-n", tenant.namespace)
     conditions: dict[str, dict[str, Any]] = {
         one["type"]: one for one in resource["status"]["conditions"]
