@@ -47,7 +47,7 @@ class Deadlines:
         waits = self._waits
         while waits and waits[0].task is None:
             waits.popleft()
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101  # only tasks await
         begun = Wait(task, self._loop.time() + self.timeout)
         waits.append(begun)

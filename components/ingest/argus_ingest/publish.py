@@ -142,8 +142,10 @@ class Publisher:
         """
         if self._ended or not self._log.connected_once:
             raise LogUnavailableError("There is no broker now.", retry_after=_RETRY_AFTER)
-        records = sum(len(bundle.records) for bundle in bundles)
-        size = sum(bundle.size for bundle in bundles)
+        records = size = 0
+        for bundle in bundles:
+            records += len(bundle.records)
+            size += bundle.size
         self._budget.take(account, size)
         done: asyncio.Future[None] = self._loop.create_future()
         deadline = self._loop.time() + self._delivery_timeout

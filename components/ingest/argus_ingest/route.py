@@ -48,7 +48,7 @@ class Routing:
 
     def add(self, items: Iterable[Item]) -> None:
         """A reject goes where its name leads, else to the default. Raises NoPipelineError."""
-        received, ids = self._received, self._ids
+        received, ids, overhead = self._received, self._ids, RECORD
         for item in items:
             if isinstance(item, Reject):
                 bundle = self._bundle(item.name)
@@ -58,7 +58,7 @@ class Routing:
                 bundle = self._bundle(item.event.event)
                 record = records.of_event(item, bundle.pipeline, received, ids)
             bundle.records.append(record)
-            bundle.size += len(record.value) + RECORD
+            bundle.size += len(record.value) + overhead
 
     def _bundle(self, name: str | None) -> Bundle:
         bundle = self._by_name.get(name)
