@@ -98,7 +98,8 @@ def test_every_condition_is_true_of_this_generation(
 ) -> None:
     for type_ in types:
         within = f"--timeout={TOLD_S}s"
-        kubectl("wait", kind, name, "-n", tenant.namespace, f"--for=condition={type_}", within)
+        waited = ("-n", tenant.namespace, f"--for=condition={type_}", within)
+        kubectl("wait", kind, name, *waited, timeout=TOLD_S + 10)
     resource = get(kind, name, "-n", tenant.namespace)
     conditions: dict[str, dict[str, Any]] = {
         one["type"]: one for one in resource["status"]["conditions"]
