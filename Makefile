@@ -3,6 +3,13 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+# Faults that chaos draws. What lands is judged by one sequence: green or red for what it changed.
+ifeq ($(MAKECMDGOALS),chaos)
+FAULTS ?= 40
+else
+SEED ?= 3
+endif
+
 # The cluster to work on, its host ports (127.0.0.1) and whether images are pulled or built; empty means the default.
 export CLUSTER ARGUS_HTTP_PORT ARGUS_POSTGRES_PORT ARGUS_REDIS_PORT ARGUS_KAFKA_PORT ARGUS_IMAGES SEED FAULTS
 
@@ -49,11 +56,6 @@ integration: ## tests/integration, on real engines
 e2e: ## tests/e2e, on a cluster of its own
 chaos: ## faults of every kind under load, then every count held against the sender's own; SEED=n FAULTS=40
 scenarios: ## tests/chaos/scenarios, 40 min; ARGUS_SCENARIOS=short for less of each
-ifeq ($(MAKECMDGOALS),chaos)
-FAULTS ?= 40
-else # what lands is judged by one sequence: green or red for what it changed
-SEED ?= 3
-endif
 $(STAGES) scenarios:
 	@hack/test.sh $@
 
