@@ -15,7 +15,7 @@ export CLUSTER ARGUS_HTTP_PORT ARGUS_POSTGRES_PORT ARGUS_REDIS_PORT ARGUS_KAFKA_
 
 STAGES := lint types layers unit chart integration e2e chaos
 
-.PHONY: help up down env demo status logs clean fuzz sync lock engines engines-down test test-full scenarios $(STAGES)
+.PHONY: help up down env demo status logs clean fuzz defects sync lock engines engines-down test test-full scenarios $(STAGES)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,12 @@ $(STAGES) scenarios:
 
 fuzz: ## look for bodies that break the decoder; SECONDS=60
 	@hack/fuzz.sh $(or $(SECONDS),60)
+
+defects: ## break one promise at a time in a copy of the tree, and see that a test notices: 10 min
+	@hack/sync.sh
+	@hack/docker.sh
+	@hack/engines.sh up
+	@.venv/bin/python hack/defects.py
 
 sync: ## make .venv what requirements/dev.txt pins
 	@hack/sync.sh
