@@ -10,19 +10,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from argus_contract.states import State, blocks_letters
+
 from argus_operator.models import units
 
 _DIGITS: Final = 2
 """Significant digits of a rate: a steady load is then mostly the same number."""
-
-
-class State(StrEnum):
-    """How a partition is read; a pipeline's is the worst of its partitions."""
-
-    OPEN = "open"
-    PAUSED = "paused"
-    GUARDED = "guarded"
-    STOPPED = "stopped"
 
 
 class Reason(StrEnum):
@@ -183,11 +176,6 @@ def _standing(books: Books) -> Trouble | None:
             )
         case _:
             return None
-
-
-def blocks_letters(reason: str) -> bool:
-    """Whether the stream paused because of the dead-letter topic rather than of the database."""
-    return reason.startswith("dead letters")
 
 
 def _balance(books: Books, audited: Audit | None) -> Trouble | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
+from argus_contract.states import State
 from rich.markup import escape
 from rich.table import Table
 
@@ -101,7 +102,7 @@ def _by_reason(count: int, reasons: Mapping[str, int]) -> str:
 
 def _state(facts: Facts) -> str:
     state = facts.state or "unknown"
-    if state == "open":
+    if state == State.OPEN:
         return state
     said = f": {facts.reason}" if facts.reason else ""
     return f"[yellow]{escape(state + said)}[/]"

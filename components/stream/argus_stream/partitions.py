@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from argus_contract.states import State
+
 from argus_stream import metrics
 from argus_stream.backoff import Backoff
-from argus_stream.sources import Lease, Route, Source, Standing, State
+from argus_stream.sources import Lease, Route, Source, Standing
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from argus_contract.names import STREAM_GROUP, TenantId
 from argus_contract.registry import TenantDocument
+from argus_contract.states import LETTERS
 from argus_runtime import database, kafka, lifecycle, ops, redis
 from argus_runtime.registry import RegistryTail
 
@@ -39,7 +40,7 @@ from argus_stream.report import Reporter
 from argus_stream.settings import StreamSettings
 from argus_stream.slices import Slice
 from argus_stream.sources import Lease, Route, Source
-from argus_stream.store import LETTERS, Writer
+from argus_stream.store import Writer
 from argus_stream.trial import Trials
 
 logger = logging.getLogger(__name__)

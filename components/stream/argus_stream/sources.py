@@ -1,11 +1,11 @@
 """Where records come from and where they belong: the small types that every step shares."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from argus_contract.headers import Header
 from argus_contract.registry import Pipeline, TenantDocument
+from argus_contract.states import State
 
 
 class Source(NamedTuple):
@@ -41,18 +41,6 @@ class Route:
 
     tenant: TenantDocument
     pipeline: Pipeline
-
-
-class State(StrEnum):
-    """What a partition does, as `argus.partition_states` knows it."""
-
-    OPEN = "open"
-    PAUSED = "paused"
-    """Tried again by itself, after a while."""
-    GUARDED = "guarded"
-    """The guard has tripped: nothing is stored or dead-lettered until most records pass again."""
-    STOPPED = "stopped"
-    """Its log cannot be read on; somebody has to act."""
 
 
 class Standing(NamedTuple):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from argus_contract.rejects import Code, Step
+from argus_contract.states import LETTERS
 
 from argus_stream import metrics
 from argus_stream.backoff import Backoff
@@ -48,8 +49,6 @@ SUSPECT_SECONDS: Final = 60.0
 """How long records of a pipeline are screened closely after the database refused one."""
 LATE_SECONDS: Final = 60.0
 """When to read a pipeline again whose letters are on their way, if nobody said that they came."""
-LETTERS: Final = "dead letters"
-"""How the reason begins where a pipeline waits for these; the operator knows it by that."""
 _RESUME_SECONDS: Final = 0.1
 
 

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import asyncpg
 from argus_contract.names import TenantId, TopicName
+from argus_contract.states import State
 from asyncpg.pool import PoolConnectionProxy
 
 from argus_operator import ledger
 from argus_operator.adapters.migrations import migrate
 from argus_operator.errors import BusyError, OperatorError, RefusedError, UnavailableError
-from argus_operator.ledger import Audit, Books, State
+from argus_operator.ledger import Audit, Books
 from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
 
 logger = logging.getLogger(__name__)

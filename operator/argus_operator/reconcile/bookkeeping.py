@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from argus_contract.states import State
 from pydantic import ValidationError
 
 from argus_operator import ledger, metrics
-from argus_operator.ledger import Audit, Books, Rates, State
+from argus_operator.ledger import Audit, Books, Rates
 from argus_operator.models.common import Raw
 from argus_operator.models.pipeline import AuditStatus
 from argus_operator.ports import Schemas

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 import pytest_asyncio
+from argus_contract.states import State
 from argus_operator import schemas
 from argus_operator.adapters.postgres import Database
 from argus_operator.errors import BusyError, RefusedError, UnavailableError
-from argus_operator.ledger import State
 from argus_operator.models.common import Meta
 from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.ports import Schemas

@@ -12,11 +12,12 @@ import msgspec
 from argus_contract import names
 from argus_contract.names import TenantId, TopicName
 from argus_contract.registry import TenantDocument
+from argus_contract.states import State
 from argus_operator import documents
 from argus_operator.errors import BusyError, OperatorError, RefusedError, UnavailableError
 from argus_operator.jobs import Run, Word
 from argus_operator.keys import SecretState
-from argus_operator.ledger import Audit, Books, State
+from argus_operator.ledger import Audit, Books
 from argus_operator.models.common import FINALIZER, GROUP, VERSION, Meta, Model, Raw
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.pipeline import PipelineSpec

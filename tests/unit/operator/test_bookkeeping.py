@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from argus_contract.states import State
 from argus_operator import ledger
-from argus_operator.ledger import Audit, Rates, State
+from argus_operator.ledger import Audit, Rates
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.reconcile.bookkeeping import Bookkeeper
 from prometheus_client import REGISTRY

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from argus_operator.ledger import Audit, State
+from argus_contract.states import State
+from argus_operator.ledger import Audit
 from argus_operator.models.common import PAUSED
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.reconcile.bookkeeping import Bookkeeper

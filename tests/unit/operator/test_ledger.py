@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from argus_contract.states import State
 from argus_operator import ledger
-from argus_operator.ledger import Audit, Books, Rates, Reason, State
+from argus_operator.ledger import Audit, Books, Rates, Reason
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 BOOKS = Books("u", "n", "shop", "web", "argus.n.web.0", NOW, state=State.OPEN, sampled_at=NOW)

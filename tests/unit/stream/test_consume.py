@@ -2,6 +2,7 @@
 
 import asyncio
 
+from argus_contract.states import State
 from argus_stream.backoff import Backoff
 from argus_stream.batch import Limits, Pending
 from argus_stream.consume import TRIAL_RECORDS, UNREADABLE_SECONDS, Reader
@@ -10,7 +11,7 @@ from argus_stream.health import Watch
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Shares
 from argus_stream.slices import Slice
-from argus_stream.sources import Source, State
+from argus_stream.sources import Source
 
 from tests.unit.stream.fakes import FakeLog
 from tests.unit.stream.samples import FakeRecord, accounted, route

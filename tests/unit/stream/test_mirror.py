@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
+from argus_contract.states import State
 from argus_stream import mirror as module
 from argus_stream.backoff import Backoff
 from argus_stream.errors import BrokerError
@@ -13,7 +14,7 @@ from argus_stream.mirror import REPEAT_SECONDS, Mirror
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Bounds, LogEnds
 from argus_stream.slices import Slice
-from argus_stream.sources import Lease, Source, Standing, State
+from argus_stream.sources import Lease, Source, Standing
 
 from tests.unit.stream.fakes import FakeLedger, FakeOffsets
 from tests.unit.stream.samples import FakeRecord, letter, route

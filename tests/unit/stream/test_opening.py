@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from argus_contract.states import State
 from argus_stream import opening as module
 from argus_stream.backoff import Backoff
 from argus_stream.errors import BrokerError, TableError, UnavailableError
@@ -10,7 +11,7 @@ from argus_stream.health import Watch
 from argus_stream.opening import Opener
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Bounds
-from argus_stream.sources import Lease, Source, State
+from argus_stream.sources import Lease, Source
 
 from tests.unit.stream.fakes import FakeLedger, FakeOffsets
 from tests.unit.stream.samples import route

@@ -1,8 +1,9 @@
 """States of partitions: what is read, what waits, what stops, and who is told."""
 
+from argus_contract.states import State
 from argus_stream.backoff import Backoff
 from argus_stream.partitions import Partitions
-from argus_stream.sources import Lease, Source, Standing, State
+from argus_stream.sources import Lease, Source, Standing
 
 from tests.unit.stream.samples import route
 

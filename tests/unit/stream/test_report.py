@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from argus_contract.states import State
 from argus_stream import report as module
 from argus_stream.backoff import Backoff
 from argus_stream.errors import UnavailableError
 from argus_stream.health import Watch
 from argus_stream.partitions import Partitions
 from argus_stream.report import REPEAT_SECONDS, Reporter
-from argus_stream.sources import Source, Standing, State
+from argus_stream.sources import Source, Standing
 
 from tests.unit.stream.fakes import FakeLedger
 from tests.unit.stream.samples import route

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 from argus_contract import headers
 from argus_contract.rejects import Code
+from argus_contract.states import State
 from argus_stream import store
 from argus_stream.backoff import Backoff
 from argus_stream.batch import Limits, Pending
@@ -16,7 +17,7 @@ from argus_stream.letters import Letters
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Outcome
 from argus_stream.slices import Replay, Slice
-from argus_stream.sources import Lease, Source, State
+from argus_stream.sources import Lease, Source
 from argus_stream.store import LATE_SECONDS, Writer
 from argus_stream.trial import Trials
 from hypothesis import given, settings

@@ -1,11 +1,12 @@
 """What ends a trial other than its verdict: a lease that goes, a defect of ours."""
 
 import pytest
+from argus_contract.states import State
 from argus_stream.backoff import Backoff
 from argus_stream.guard import Guards, Rule
 from argus_stream.partitions import Partitions
 from argus_stream.slices import Slice
-from argus_stream.sources import Lease, Source, State
+from argus_stream.sources import Lease, Source
 from argus_stream.trial import Trials
 
 from tests.unit.stream.fakes import FakeStore

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import asyncpg
+from argus_contract.states import State
 from argus_runtime import assets
 
 from argus_cli import database
@@ -38,9 +39,9 @@ _OPERATOR_LOG: Final = "`kubectl -n argus logs deployment/argus-operator` says m
 _STREAM_LOG: Final = "`kubectl -n argus logs deployment/argus-stream` says more."
 
 _STANDING: Final[Mapping[str, str]] = {
-    "paused": f"The stream tries again by itself, and loses nothing. {_STREAM_LOG}",
-    "stopped": "Its log is not the one that was read: `docs/runbook.md` says how to go on.",
-    "guarded": "The database refuses most of its records: mend what the reason names; the guard"
+    State.PAUSED: f"The stream tries again by itself, and loses nothing. {_STREAM_LOG}",
+    State.STOPPED: "Its log is not the one that was read: `docs/runbook.md` says how to go on.",
+    State.GUARDED: "The database refuses most of its records: mend what the reason names; the guard"
     " tries some records every half minute and opens by itself.",
 }
 """What to do about a partition that stands still, by its state."""
