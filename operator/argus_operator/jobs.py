@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 import msgspec
 from argus_contract import names
+from argus_contract.replays import Report
 
 from argus_operator.models.common import GROUP, Meta, Raw
 from argus_operator.models.replay import ReplaySpec
@@ -139,8 +140,8 @@ class Run:
             pipeline=labels.get(PIPELINE, ""),
             phase=phase,
             message="" if said is None else f"{said.get('reason')}: {said.get('message')}",
-            started=_moment(status.get("startTime") or meta["creationTimestamp"]),
-            ended=None if ended is None else _moment(ended),
+            started=datetime.fromisoformat(status.get("startTime") or meta["creationTimestamp"]),
+            ended=None if ended is None else datetime.fromisoformat(ended),
             failures=status.get("failed") or 0,
             deleting="deletionTimestamp" in meta,
         )
@@ -153,25 +154,6 @@ def _phase(conditions: Sequence[Raw]) -> tuple[Phase, Raw | None]:
         if condition["status"] == "True" and condition["type"] == "Failed":
             return Phase.FAILED, condition
     return Phase.RUNNING, None
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What the console reports of a run; counts of letters, `refused` by reason."""
-
-    matched: int = 0
-    passing: int = 0
-    replayed: int = 0
-    stored: int = 0
-    duplicate: int = 0
-    failed: int = 0
-    refused: Mapping[str, int] = {}
-    settled: int = 0
-    skipped: int = 0
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 from argus_contract import headers
+from argus_contract.replays import Report
 from rich.markup import escape
 from rich.table import Table
 
@@ -197,16 +199,19 @@ def _by_reason(counts: Counter[str]) -> str:
 
 
 def report(counts: Counts, message: str) -> Mapping[str, Any]:
-    """What `--report` writes; `passing` is how many would pass, published or not."""
-    return {
-        "matched": counts.matched,
-        "passing": counts.passing,
-        "replayed": counts.replayed,
-        "stored": counts.stored,
-        "duplicate": counts.duplicate,
-        "failed": counts.failed,
-        "refused": dict(counts.refused),
-        "settled": counts.settled,
-        "skipped": counts.skipped,
-        "message": message,
-    }
+    """What `--report` writes."""
+    document: Mapping[str, Any] = msgspec.to_builtins(
+        Report(
+            matched=counts.matched,
+            passing=counts.passing,
+            replayed=counts.replayed,
+            stored=counts.stored,
+            duplicate=counts.duplicate,
+            failed=counts.failed,
+            refused=counts.refused,
+            settled=counts.settled,
+            skipped=counts.skipped,
+            message=message,
+        )
+    )
+    return document

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from argus_contract.replays import Report
+
 from argus_operator import conditions
 from argus_operator.conditions import COMPLETE, FAILED, READY, RUNNING, SCHEMAS_READY, Finding
 from argus_operator.errors import OperatorError
-from argus_operator.jobs import SILENT, Phase, Report, Run, Template, Word
+from argus_operator.jobs import SILENT, Phase, Run, Template, Word
 from argus_operator.models import units
 from argus_operator.models.common import ConditionStatus, ReasonCounts
 from argus_operator.models.pipeline import PLURAL as PIPELINES

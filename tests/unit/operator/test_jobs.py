@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from argus_cli.dlq import app as dlq
+from argus_contract.replays import Report
 from argus_operator import jobs
-from argus_operator.jobs import Phase, Report, Run, Template, TemplateError
+from argus_operator.jobs import Phase, Run, Template, TemplateError
 from argus_operator.models.common import Meta
 from argus_operator.models.replay import ReplaySpec
 from typer.main import get_command

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from argus_contract.replays import Report
 from argus_operator.errors import UnavailableError
-from argus_operator.jobs import Phase, Report, Word
+from argus_operator.jobs import Phase, Word
 from argus_operator.models.common import FINALIZER
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.replay import PLURAL as REPLAYS
