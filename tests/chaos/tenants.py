@@ -1,7 +1,6 @@
 """The tenants that chaos sends as: limits so high that none is ever the reason for a refusal."""
 
 import asyncio
-import json
 import secrets
 from typing import Any, Final
 
@@ -16,35 +15,11 @@ UNLIMITED: Final[dict[str, Any]] = {
     "perKey": {"rate": 1_000_000, "burst": 1_000_000},
     "perIP": {"rate": 10_000, "burst": 10_000},
 }
-
-
-def manifests(
-    namespace: str, *, spec: dict[str, Any] | None = None, pipeline: dict[str, Any] | None = None
-) -> str:
-    """Namespace, tenant and default pipeline; `spec` and `pipeline` add to, or replace, fields."""
-    metadata = {"namespace": namespace}
-    documents = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
-        {
-            "apiVersion": "argus.dev/v1alpha1",
-            "kind": "ArgusTenant",
-            "metadata": metadata | {"name": TENANT},
-            "spec": {"deletionPolicy": "Delete", "rateLimit": UNLIMITED} | (spec or {}),
-        },
-        {
-            "apiVersion": "argus.dev/v1alpha1",
-            "kind": "ArgusPipeline",
-            "metadata": metadata | {"name": PIPELINE},
-            "spec": {
-                "tenantRef": {"name": TENANT},
-                "topic": {"partitions": 2, "retention": {"bytes": "256Mi"}},
-                "deadLetter": {"retention": {"bytes": "64Mi"}},
-                "deletionPolicy": "Delete",
-            }
-            | (pipeline or {}),
-        },
-    ]
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
+ROOMY: Final[dict[str, Any]] = {
+    "topic": {"partitions": 2, "retention": {"bytes": "256Mi"}},
+    "deadLetter": {"retention": {"bytes": "64Mi"}},
+}
+"""What load fills: more than the pipelines of the end-to-end tests need."""
 
 
 async def make(
@@ -52,7 +27,9 @@ async def make(
 ) -> Tenant:
     """A Ready tenant with one pipeline in a new namespace; `remove` takes it away."""
     namespace = f"chaos-{secrets.token_hex(4)}"
-    applied = manifests(namespace, spec=spec, pipeline=pipeline)
+    applied = e2e.manifests(
+        namespace, ROOMY | (pipeline or {}), **({"rateLimit": UNLIMITED} | (spec or {}))
+    )
     await asyncio.to_thread(kubectl, "apply", "-f", "-", stdin=applied)
     await asyncio.to_thread(e2e.wait_ready, namespace)
     return await asyncio.to_thread(e2e.existing, url, namespace)

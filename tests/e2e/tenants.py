@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,8 +78,11 @@ def page_view(**fields: Any) -> dict[str, Any]:
     }
 
 
-def manifests(namespace: str, **spec: Any) -> str:
-    """A namespace, a tenant with this spec, and its default pipeline, small enough for many."""
+def manifests(namespace: str, pipeline: Mapping[str, Any] | None = None, **spec: Any) -> str:
+    """A namespace, a tenant with this spec, and its default pipeline, small enough for many.
+
+    `pipeline` adds to, or replaces, fields of the pipeline's spec.
+    """
     metadata = {"namespace": namespace}
     documents = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
@@ -97,6 +101,7 @@ def manifests(namespace: str, **spec: Any) -> str:
                 "topic": {"partitions": 2, "retention": {"bytes": "64Mi"}},
                 "deadLetter": {"retention": {"bytes": "16Mi"}},
                 "deletionPolicy": "Delete",
+                **(pipeline or {}),
             },
         },
     ]
