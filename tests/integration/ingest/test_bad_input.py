@@ -22,6 +22,7 @@ from argus_contract import envelope, headers
 from argus_contract.rejects import Code
 from argus_contract.sizes import KEPT_OF_REJECT, KIB, MAX_DEPTH, MAX_EVENT, MIB
 
+from tests.fuzz.invariants import OF_THE_EDGE
 from tests.integration.ingest.conftest import (
     HOST,
     Edge,
@@ -40,14 +41,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 GOOD: Final = b'{"event":"good"}'
 OWN: Final = "0190a5a0-1111-7222-8333-444455556666"
 BODY_TIMEOUT: Final = 1.0
-OF_THE_EDGE: Final = {
-    Code.INVALID_JSON,
-    Code.INVALID_EVENT,
-    Code.UNKNOWN_FIELD,
-    Code.TOO_LARGE,
-    Code.TOO_DEEP,
-    Code.UNSTORABLE,
-}
 
 
 @dataclass

@@ -17,6 +17,7 @@ from typing import Final
 import pytest
 import pytest_asyncio
 from argus_contract import envelope
+from argus_contract.sizes import MIB
 
 from tests.integration.ingest.brokers import Broker, own_broker
 from tests.integration.ingest.conftest import (
@@ -33,7 +34,6 @@ from tests.integration.ingest.wire import HOST, Connection, request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MIB: Final = 1 << 20
 OUTAGE: Final = 9.0
 """Seconds; several delivery timeouts, so that what is given up is given up more than once."""
 DELIVERY: Final = 2.0
