@@ -1,9 +1,10 @@
 -- Replays of dead letters, dead letters by reason, what stands still and why, how old the oldest
 -- unread record is.
 
--- Batches take these tables in one order, readers of the views in another, whoever opens a
--- partition in a third. So all are taken at once or none, and nobody waits for us longer than a
--- second at a time.
+-- Readers of the views take these tables in one order, batches in another, whoever opens a partition
+-- in a third. So the views go first, which stops their readers at the door (the routines make them
+-- anew); then all tables are taken at once or none, and nobody waits for us longer than a second at
+-- a time.
 DO $$
 DECLARE
     patience CONSTANT text := current_setting('lock_timeout');
@@ -11,11 +12,13 @@ BEGIN
     IF to_regclass('argus.ledger') IS NULL THEN
         RETURN; -- an empty database: the views come with the routines
     END IF;
-    PERFORM set_config('lock_timeout', '1s', true);
     FOR attempt IN 1..30 LOOP
         BEGIN
+            PERFORM set_config('lock_timeout', '1s', true);
+            DROP VIEW IF EXISTS argus.ledger, argus.audit;
             LOCK TABLE argus.offsets;
-            LOCK TABLE argus.pipelines, argus.dead_letters, argus.ledger, argus.audit NOWAIT;
+            PERFORM set_config('lock_timeout', '100ms', true);
+            LOCK TABLE argus.pipelines, argus.dead_letters;
             PERFORM set_config('lock_timeout', patience, true);
             RETURN;
         EXCEPTION WHEN lock_not_available THEN
