@@ -6,7 +6,7 @@ not sent; rollups and live counters equal rows; the ledger balances, and its aud
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,6 +15,7 @@ from argus_cli import books, database, live, log
 from argus_cli.audit import Books
 from argus_cli.database import Database
 from argus_cli.ledger import Verdict
+from argus_cli.letters import Letter
 from argus_cli.live import Live
 from argus_cli.log import Log
 from argus_cli.settings import Settings
@@ -32,7 +33,10 @@ _NAMED: Final = 3
 
 @dataclass(slots=True)
 class Found:
-    """What ARGUS keeps of one tenant. Letters: by id, the reasons of its letters by their keys."""
+    """What ARGUS keeps of one tenant. Letters: by id, the reasons of its letters by their keys.
+
+    Copies, which the ledger counts as duplicates, are not among them.
+    """
 
     rows: list[bytes]
     letters: Mapping[bytes, list[str]]
@@ -86,13 +90,14 @@ async def gather(
     """Everything of one tenant, once its log is read to the end or SETTLED_S are over."""
     await books.balanced(held, letters, tenant.namespace, TENANT, SETTLED_S)
     [audited] = await books.gather(held, letters, tenant.namespace, TENANT)
+    every = letters.letters(dead_letter_topic(tenant.topic))
     rows = await reader.fetch(f"select uuid_send(id) from {tenant.rows}")
     by_event = await reader.fetch(f"select event, count(*) from {tenant.rows} group by 1")
     rolled = await reader.fetch(f"select event, sum(count) from {tenant.rollup} group by 1")
     stored = {row[0]: row[1] for row in by_event}
     return Found(
         rows=[row[0] for row in rows],
-        letters=await _letters(tenant, letters),
+        letters=reasons([letter async for letter in every], audited.copies()),
         by_event=stored,
         rolled={row[0]: int(row[1]) for row in rolled},
         counted=await _counted(tenant, counters, reader, stored),
@@ -101,12 +106,13 @@ async def gather(
     )
 
 
-async def _letters(tenant: Tenant, letters: Log) -> dict[bytes, list[str]]:
-    every = letters.letters(dead_letter_topic(tenant.topic))
+def reasons(letters: Iterable[Letter], copies: Collection[str]) -> dict[bytes, list[str]]:
+    """By id, the reasons of its letters: one for each key, but for the keys of copies. Pure."""
     found: dict[bytes, list[str]] = {}
-    for letter in {letter.key: letter async for letter in every}.values():
-        written = next(written_ids(letter.value), b"")
-        found.setdefault(written, []).append(letter.reason)
+    for letter in {letter.key: letter for letter in letters}.values():
+        if str(letter.key) not in copies:
+            written = next(written_ids(letter.value), b"")
+            found.setdefault(written, []).append(letter.reason)
     return found
 
 
@@ -217,6 +223,7 @@ def _figures(flow: Flow, found: Found) -> str:
         f"{flow.tenant.namespace}: {flow.acknowledged} acknowledged records, "
         f"{len(found.rows)} rows, "
         f"{sum(map(len, found.letters.values()))} letters, "
+        f"{len(found.held.copies())} copies of letters, "
         f"{sum(line.duplicate for line in lines)} duplicates, "
         f"{sum(line.lost for line in lines)} lost"
     )

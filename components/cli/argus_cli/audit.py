@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from argus_cli.ledger import Line, Verdict, judge
 
@@ -35,11 +36,24 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A dead letter as SQL recorded it when it settled the source record."""
+    """A dead letter as SQL recorded it when it settled the source record; `id` as in `Written`."""
 
     key: str
     code: str
     at: datetime
+    id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A dead letter as its topic has it, and when it was written.
+
+    `id` is the event's. It is None where there is none, and for the letter of a replay: that has
+    the id of the first letter, and is known by root and attempt instead.
+    """
+
+    at: datetime
+    id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +61,8 @@ class Books:
     """All that is known of one pipeline at one moment.
 
     `rows` is a count of its table; `letters_expired` is how many recorded letters SQL has dropped
-    since, by age. `recorded` and `letters`, which says when each was written, are by key, so that
-    copies of a letter are one.
+    since, by age. `recorded` and `letters` are by key: a letter written twice for one source record
+    is one.
     `letter_retention` is how long Kafka keeps letters, None for ever.
     """
 
@@ -59,7 +73,7 @@ class Books:
     rows: int
     letters_expired: int
     recorded: Mapping[str, Recorded]
-    letters: Mapping[str, datetime]
+    letters: Mapping[str, Written]
     letter_retention: timedelta | None
     now: datetime
 
@@ -77,6 +91,19 @@ class Books:
             self._kept(),
             self._unrecorded(),
         ]
+
+    def copies(self) -> frozenset[str]:
+        """Keys of the letters without a record that are copies of a recorded one: by their id.
+
+        A client sent the event into two partitions, and the stream died between one's letter and
+        its record: read again, that one is settled as a duplicate of the other.
+        """
+        ids = {letter.id for letter in self.recorded.values() if letter.id is not None}
+        return frozenset(
+            key
+            for key, letter in self.letters.items()
+            if key not in self.recorded and letter.id in ids
+        )
 
     @property
     def verdict(self) -> Verdict:
@@ -110,10 +137,11 @@ class Books:
 
     def _unrecorded(self) -> Check:
         settled = {(line.topic, line.partition): line.next_offset for line in self.lines}
+        known = self.recorded.keys() | self.copies()
         strange = [
             key
-            for key, at in self.letters.items()
-            if key not in self.recorded and self._is_young(at) and not _is_ahead(key, settled)
+            for key, letter in self.letters.items()
+            if key not in known and self._is_young(letter.at) and not _is_ahead(key, settled)
         ]
         return Check(
             "letters in the topic without a record",

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from argus_contract.names import TopicName, dead_letter_topic
 
-from argus_cli.audit import Books, Recorded
+from argus_cli.audit import Books, Recorded, Written
 from argus_cli.database import Counted, Database, Snapshot
 from argus_cli.ledger import Facts, Line, Summary
 from argus_cli.log import Log
@@ -50,7 +50,7 @@ async def _books(counted: Counted, lines: list[Line], snapshot: Snapshot, log: L
         == (counted.namespace, counted.tenant, counted.pipeline)
     )
     recorded: dict[str, Recorded] = {}
-    letters: dict[str, datetime] = {}
+    letters: dict[str, Written] = {}
     retention: timedelta | None = None
     for topic in {line.topic for line in own}:
         letters_topic = dead_letter_topic(TopicName(topic))

@@ -58,7 +58,7 @@ from argus.audit
 where ($1::text is null or namespace = $1) and ($2::text is null or tenant = $2)
 """
 _RECORDED: Final = """
-select topic, partition, source_offset, code, at
+select topic, partition, source_offset, code, at, case when root is null then id end as id
 from argus.dead_letters
 where topic = any($1::text[])
 """
@@ -156,7 +156,7 @@ class Database:
         found: dict[str, dict[str, Recorded]] = {topic: {} for topic in topics}
         for row in await self._connection.fetch(_RECORDED, list(found)):
             key = headers.letter_key(row["topic"], row["partition"], row["source_offset"]).decode()
-            found[row["topic"]][key] = Recorded(key, row["code"], row["at"])
+            found[row["topic"]][key] = Recorded(key, row["code"], row["at"], row["id"])
         return found
 
     async def standings(self, roots: Sequence[str]) -> dict[str, Standing]:

@@ -8,15 +8,18 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from argus_contract import headers
 from argus_contract.times import to_micros
 from argus_runtime import kafka
 from argus_runtime.settings import KafkaSettings
 
 from argus_cli import broker
+from argus_cli.audit import Written
 from argus_cli.errors import UnknownError
 from argus_cli.latest import Latest
 from argus_cli.letters import Key, Letter, written
@@ -61,13 +64,13 @@ class Log:
             if letter is not None:
                 yield letter
 
-    async def written(self, topic: str) -> dict[str, datetime]:
-        """When each record of a dead-letter topic was written, by its key; of copies, the last.
+    async def written(self, topic: str) -> dict[str, Written]:
+        """Every record of a dead-letter topic, by its key; of those of one key, the last.
 
         Raises UnknownError where there is no such topic.
         """
         return {
-            (record.key or b"").decode("utf-8", "replace"): written(record.timestamp)
+            (record.key or b"").decode("utf-8", "replace"): _written(record)
             async for record in self._records(topic, None, None)
         }
 
@@ -169,6 +172,16 @@ def _letter(record: ConsumerRecord) -> Letter | None:
         fields=dict(reversed(record.headers)),
         value=record.value or b"",
     )
+
+
+def _written(record: ConsumerRecord) -> Written:
+    replayed = headers.get(record.headers, headers.ROOT) is not None
+    given = None if replayed else headers.get(record.headers, headers.ID)
+    try:
+        identity = None if given is None else UUID(given.decode())
+    except ValueError:  # a stranger's
+        identity = None
+    return Written(written(record.timestamp), identity)
 
 
 @asynccontextmanager

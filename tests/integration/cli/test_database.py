@@ -17,6 +17,7 @@ from argus_operator.adapters.migrations import migrate
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 NOW = datetime.now(UTC)
+LETTER = uuid4()
 
 
 @pytest.fixture
@@ -67,17 +68,22 @@ async def pipeline(owner: Connection) -> Pipeline:
 
 
 async def store(owner: Connection, pipeline: Pipeline, ids: list[UUID]) -> None:
-    """Two rows and one letter, as the stream stores them."""
+    """Two rows, one letter, and that of its replay, as the stream stores them."""
     await owner.execute("select argus.create_staging()")
     records = [
         (1, offset, event_id, NOW, NOW, False, "click", None, None, None, "{}")
         for offset, event_id in enumerate(ids)
     ]
     await owner.copy_records_to_table("staged", schema_name="pg_temp", records=records)
-    letter = {"slice": 1, "offset": len(ids), "id": None, "code": "invalid_json", "event": None}
+    letter = {"slice": 1, "offset": len(ids), "code": "invalid_json", "id": str(LETTER)}
+    again = letter | {
+        "offset": len(ids) + 1,
+        "attempt": 2,
+        "root": f"{pipeline.topic}/0/{len(ids)}",
+    }
     await owner.fetch(
         "select * from argus.store($1, '{0}', '{0}', $2, '{0}', '{0}', '{0}', $3)",
-        *([pipeline.topic], [len(ids) + 1], json.dumps([letter])),
+        *([pipeline.topic], [len(ids) + 2], json.dumps([letter, again])),
     )
 
 
@@ -89,8 +95,8 @@ async def test_the_ledger_has_every_partition_also_one_that_no_stream_has_opened
 
     opened, unopened = await reader.lines(pipeline.uid, "shop")
 
-    assert (opened.partition, opened.records, opened.in_flight) == (0, 5, 2)
-    assert (opened.stored, opened.dead_lettered, opened.verdict) == (2, 1, Verdict.BEHIND)
+    assert (opened.partition, opened.records, opened.in_flight) == (0, 5, 1)
+    assert (opened.stored, opened.dead_lettered, opened.verdict) == (2, 2, Verdict.BEHIND)
     assert (unopened.partition, unopened.records, unopened.settled) == (1, 0, 0)
 
 
@@ -103,8 +109,9 @@ async def test_a_snapshot_holds_what_an_audit_compares(
 
     [counted] = snapshot.counted
     assert (counted.pipeline, counted.rows, counted.letters_expired) == ("web", 2, 0)
-    [recorded] = snapshot.recorded[pipeline.topic].values()
+    recorded, replayed = sorted(snapshot.recorded[pipeline.topic].values(), key=lambda x: x.key)
     assert (recorded.key, recorded.code) == (f"{pipeline.topic}/0/2", "invalid_json")
+    assert (recorded.id, replayed.id) == (LETTER, None)
     assert abs(snapshot.now - recorded.at) < timedelta(minutes=5)
 
 

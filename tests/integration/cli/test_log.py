@@ -2,6 +2,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -103,6 +104,32 @@ async def test_a_record_that_is_no_letter_is_none_and_yet_the_audit_sees_it(
 
     assert [letter async for letter in log.letters(topic)] == []
     assert list(await log.written(topic)) == ["\ufffd"]
+
+
+async def test_a_first_letter_is_known_by_its_id_and_that_of_a_replay_is_not(
+    log: Log, topic: str, producer: AIOKafkaProducer
+) -> None:
+    identity = uuid4()
+    given = (headers.ID, str(identity).encode())
+    carried = {
+        b"t/0/1": [given],
+        b"t/1/1": [given],
+        b"t/0/2": [given, (headers.ROOT, b"t/0/1"), (headers.ATTEMPT, b"2")],
+        b"t/0/3": [(headers.ID, b"\xff no uuid")],
+        b"t/0/4": [],
+    }
+    for key, some in carried.items():
+        await producer.send_and_wait(topic, b"x", key=key, partition=0, headers=some)
+
+    letters = await log.written(topic)
+
+    assert {key: letter.id for key, letter in letters.items()} == {
+        "t/0/1": identity,
+        "t/1/1": identity,
+        "t/0/2": None,
+        "t/0/3": None,
+        "t/0/4": None,
+    }
 
 
 async def test_the_end_of_every_partition_is_known(

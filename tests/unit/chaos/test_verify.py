@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
-from argus_cli.audit import Books, Recorded
+from argus_cli.audit import Books, Recorded, Written
 from argus_cli.ledger import Line
 from argus_contract.names import TenantId, TopicName
 from argus_contract.rejects import Code
 
 from tests.chaos.load import Flow
 from tests.chaos.tenants import Tenant
-from tests.chaos.traffic import Item, Request
-from tests.chaos.verify import Found, judge
+from tests.chaos.traffic import Item, Request, readable
+from tests.chaos.verify import Found, judge, reasons
+from tests.unit.cli.dead_letters import letter
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TOPIC = TopicName("argus.shop.web.00000000")
@@ -49,7 +51,7 @@ def flow() -> Flow:
 
 def books(rows: int = 2) -> Books:
     at = NOW - timedelta(minutes=5)
-    keys = (KEY, f"{TOPIC}/0/5")
+    keys = {KEY: UUID(bytes=BAD), f"{TOPIC}/0/5": UUID(bytes=GARBAGE)}
     line = Line(
         *("shop", "shop", "web", TOPIC, 0),
         first_offset=0,
@@ -69,8 +71,10 @@ def books(rows: int = 2) -> Books:
         lines=(line,),
         rows=rows,
         letters_expired=0,
-        recorded={key: Recorded(key, "unknown_field", at) for key in keys},
-        letters=dict.fromkeys(keys, at),
+        recorded={
+            key: Recorded(key, "unknown_field", at, identity) for key, identity in keys.items()
+        },
+        letters={key: Written(at, identity) for key, identity in keys.items()},
         letter_retention=None,
         now=NOW,
     )
@@ -171,6 +175,19 @@ def test_what_was_not_kept_is_noticed(spoil: Callable[[Found], None], promises: 
     spoil(kept)
 
     assert broken(flow(), kept) == promises
+
+
+def test_a_letter_counts_once_for_each_key_and_not_for_that_of_a_copy() -> None:
+    value = b'{"id":"%b"}' % readable(BAD).encode()
+    written = [
+        letter(value, reason="unknown_field", offset=offset, place=place)
+        for place, offset in enumerate((2, 2, 3, 4))
+    ]
+
+    copies = {str(written[-1].key)}
+
+    assert reasons(written, set()) == {BAD: ["unknown_field"] * 3}
+    assert reasons(written, copies) == {BAD: ["unknown_field"] * 2}
 
 
 def test_an_event_that_nobody_acknowledged_is_noticed() -> None:

@@ -1,8 +1,9 @@
 """Books that balance; each test spoils one thing."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
-from argus_cli.audit import Books, Recorded
+from argus_cli.audit import Books, Recorded, Written
 from argus_cli.ledger import Facts, Line
 
 LINE = Line(
@@ -34,12 +35,21 @@ MINUTE_AGO = NOW - timedelta(minutes=5)
 KEYS = tuple(f"{LINE.topic}/0/{offset}" for offset in (20, 30, 40))
 
 
+def identity(key: str) -> UUID:
+    """The id of the event whose record is at this key."""
+    return UUID(int=KEYS.index(key))
+
+
 def recorded(key: str, at: datetime = MINUTE_AGO) -> Recorded:
-    return Recorded(key, "invalid_event", at)
+    return Recorded(key, "invalid_event", at, identity(key))
+
+
+def written(*keys: str) -> dict[str, Written]:
+    return {key: Written(MINUTE_AGO, identity(key)) for key in keys}
 
 
 RECORDED = {key: recorded(key) for key in KEYS}
-LETTERS = dict.fromkeys(KEYS, MINUTE_AGO)
+LETTERS = written(*KEYS)
 BOOKS = Books(
     namespace="shop",
     tenant="web",
