@@ -6,7 +6,7 @@ held against are of the same moment. It only ever reads.
 
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -27,6 +27,15 @@ _APPLICATION: Final = "argus-cli"
 _PORT: Final = 5432
 _CONNECT_S: Final = 10.0
 _TIMEOUT_S: Final = 60.0
+_CLOSE_S: Final = 5.0
+AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server's goodbye came between two steps of the client
+)
+"""What is raised where the database refuses, or does not answer."""
 _OLDER: Final = "Is the operator of this release running? It brings the database up to date."
 
 # argus.ledger, and besides the partitions that no stream has opened yet: what waits there is in
@@ -200,7 +209,7 @@ async def reading(target: str | DatabaseSettings) -> AsyncIterator[Database]:
     """
     try:
         connection = await asyncpg.connect(**connect_options(target))
-    except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
+    except (*AWAY, ValueError) as error:
         raise UnreachableError(named(target), error) from error
     try:
         yield Database(connection)
@@ -208,10 +217,11 @@ async def reading(target: str | DatabaseSettings) -> AsyncIterator[Database]:
         raise
     except asyncpg.UndefinedTableError as error:
         raise UnreachableError("what ARGUS keeps in the database", f"{error}. {_OLDER}") from error
-    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+    except AWAY as error:
         raise UnreachableError("what ARGUS keeps in the database", error) from error
     finally:
-        await connection.close()
+        with suppress(*AWAY):  # it is aborted then; nothing was written that could be lost
+            await connection.close(timeout=_CLOSE_S)
 
 
 def connect_options(target: str | DatabaseSettings) -> dict[str, Any]:

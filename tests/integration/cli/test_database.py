@@ -146,6 +146,40 @@ async def test_a_database_that_cannot_be_reached_is_said_plainly(url: str) -> No
             pytest.fail("nobody listens there")
 
 
+async def test_a_database_that_goes_away_in_between_is_an_error_for_people(
+    owner: Connection, database: str
+) -> None:
+    async def ask_twice() -> None:
+        async with sql.reading(database) as view:
+            await view.lines()
+            await owner.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name = 'argus-cli' and datname = current_database()"
+            )
+            await view.lines()
+
+    with pytest.raises(UnreachableError, match="what ARGUS keeps"):
+        await ask_twice()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InternalClientError("cannot switch to state 21; another operation is in progress"),
+        asyncpg.InterfaceError("connection is closed"),
+        ConnectionResetError(),
+        TimeoutError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_the_client_calls_it_is_an_error_for_people(
+    database: str, error: Exception
+) -> None:
+    with pytest.raises(UnreachableError, match=type(error).__name__):
+        async with sql.reading(database):
+            raise error
+
+
 async def test_a_database_without_argus_is_an_error_for_people(database: str) -> None:
     address, _, _ = database.rpartition("/")
     with pytest.raises(UnreachableError, match=r"argus\.\w+.* does not exist"):

@@ -60,7 +60,6 @@ from argus.pipeline_ledger
 order by namespace, pipeline
 """
 
-_FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Question = Callable[[Connection], Awaitable[list[Finding]]]
@@ -78,7 +77,7 @@ async def examine(settings: Settings, limit: float) -> AsyncIterator[Finding]:
     try:
         async with asyncio.timeout(limit):
             connection = await asyncpg.connect(**options)
-    except (*_FAILURES, ValueError) as error:
+    except (*database.AWAY, ValueError) as error:
         yield _unconnected(where, error)
         for subject in (TIMESCALE, SCHEMA, STREAM, PIPELINES):
             yield unasked(subject, "the database does not answer")
@@ -88,7 +87,7 @@ async def examine(settings: Settings, limit: float) -> AsyncIterator[Finding]:
         for subject, ask in QUESTIONS.items():
             try:
                 findings = await ask(connection)
-            except _FAILURES as error:
+            except database.AWAY as error:
                 findings = [_unanswered(subject, error)]
             for finding in findings:
                 yield finding
