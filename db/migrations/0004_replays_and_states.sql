@@ -33,6 +33,7 @@ $$;
 -- arguments of before finds them. Everything else that a call which is under way uses stays.
 DROP FUNCTION IF EXISTS
     argus.store(text[], integer[], bigint[], bigint[], bigint[], bigint[], bigint[], jsonb),
+    argus.known_ids(text, uuid[], timestamptz[]),
     argus.ensure_pipeline(text, text, text, text, text, integer, interval, interval, interval);
 
 ALTER TABLE argus.offsets

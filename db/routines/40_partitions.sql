@@ -162,9 +162,10 @@ $$;
 
 -- Ids that need no (second) dead letter: dead-lettered within the pipeline's dedupe window, or
 -- stored. An id without a time of its own is looked up among the ids, any other by its id and
--- time among the rows.
+-- time among the rows. An event that the edge took is no copy of one with its id that the edge
+-- refused: its sender has corrected it. So `rejects` says whether those count.
 CREATE OR REPLACE FUNCTION argus.known_ids(
-    topic text, ids uuid[], times timestamptz[]
+    topic text, ids uuid[], times timestamptz[], rejects boolean DEFAULT true
 ) RETURNS SETOF uuid
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -181,6 +182,7 @@ BEGIN
         $statement$
         SELECT d.id FROM argus.dead_letters d
         WHERE d.topic = $1 AND d.id = ANY ($2) AND d.at > now() - $4
+          AND ($5 OR d.step IS DISTINCT FROM 'ingest')
         UNION
         SELECT known.id FROM %1$I.%2$I known
         WHERE known.id = ANY ($2) AND known.received_at > now() - $4
@@ -191,7 +193,7 @@ BEGIN
             SELECT FROM %1$I.%3$I e WHERE e.time = asked.time AND e.id = asked.id OFFSET 0
         ) e
         $statement$, target.schema_name, 'ids_' || target.relation, 'events_' || target.relation)
-    USING topic, ids, times, target.dedupe_window;
+    USING topic, ids, times, target.dedupe_window, rejects;
 END
 $$;
 

@@ -18,7 +18,7 @@ BEGIN
         argus.store(text[], integer[], bigint[], bigint[], bigint[], bigint[], bigint[], jsonb,
                     jsonb),
         argus.rehearse(text, integer, bigint, bigint, bigint),
-        argus.known_ids(text, uuid[], timestamptz[]),
+        argus.known_ids(text, uuid[], timestamptz[], boolean),
         argus.open_partition(text, integer, bigint),
         argus.halt_partition(text, integer, text),
         argus.settled_replays(text[], integer[]),

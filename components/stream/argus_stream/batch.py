@@ -66,10 +66,11 @@ class Pending:
         Together about `most`: an equal part of the room that is left, or what is missing to an
         equal part of the whole batch, as far as twice a batch reaches.
         """
+        if not topics:
+            return {}
         all_topics = len(self._used.keys() | set(topics))
-        asking = max(1, len(topics))
-        left = -(-min(most, self.room) // asking)
-        late = min(most, self._late // asking)
+        left = -(-min(most, self.room) // len(topics))
+        late = min(most, self._late // len(topics))
         fair = _Used(self._limits.records // all_topics, self._limits.bytes // all_topics)
         return {topic: max(left, min(late, self._due(topic, fair))) for topic in topics}
 

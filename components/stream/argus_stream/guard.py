@@ -8,7 +8,7 @@ a replayed letter, which somebody asked to have tried. Pure: no I/O, no clock (A
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -40,6 +40,13 @@ class Guard:
         self._outcomes: deque[tuple[bool, int]] = deque()
         """Runs of records: whether they were refused, and how many."""
         self._seen = 0
+
+    def copy(self) -> "Guard":
+        """Another one that has seen the same."""
+        other = Guard(self._rule)
+        other._outcomes = self._outcomes.copy()
+        other._seen = self._seen
+        return other
 
     def passed(self, count: int) -> None:
         """The database took this many records."""
@@ -96,16 +103,17 @@ class Guards:
 
     def settled(self, piece: Slice) -> None:
         """Counts what became of a slice that was stored."""
-        guard = self._of(piece.lease.source.topic)
-        for refused, count in _runs(piece):
-            if refused:
-                guard.refused(count)
-            else:
-                guard.passed(count)
+        _add(self._of(piece.lease.source.topic), piece)
 
-    def trips(self, topic: str, more: int = 0) -> str | None:
-        """Why this pipeline's guard trips if `more` of its records are refused next."""
-        return self._of(topic).trips(more)
+    def trips(self, topic: str, pieces: Sequence[Slice]) -> str | None:
+        """Why this pipeline's guard trips if these slices are stored as they are; else None."""
+        guard = self._of(topic).copy()
+        return next((reason for piece in pieces if (reason := _add(guard, piece))), None)
+
+    def doubt(self, topic: str) -> None:
+        """Begins anew, but the first record that is refused trips it."""
+        guard = self._guards[topic] = Guard(self._rule)
+        guard.refused(self._rule.run - 1)
 
     def forget(self, topic: str) -> None:
         """Begins anew: what was counted speaks of a table that has been repaired since."""
@@ -115,6 +123,18 @@ class Guards:
 def counts(letter: Letter) -> bool:
     """Whether a letter speaks against the database or ARGUS, and not against its record."""
     return letter.code in _FAULTS and letter.step is not Step.INGEST and letter.replay is None
+
+
+def _add(guard: Guard, piece: Slice) -> str | None:
+    """Why the guard tripped on the way, if it did."""
+    reason = None
+    for refused, count in _runs(piece):
+        if refused:
+            guard.refused(count)
+            reason = reason or guard.trips()
+        else:
+            guard.passed(count)
+    return reason
 
 
 def _runs(piece: Slice) -> Iterator[tuple[bool, int]]:

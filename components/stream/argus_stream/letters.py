@@ -19,6 +19,7 @@ from typing import Final
 
 from argus_contract import headers, sizes
 from argus_contract.headers import Header
+from argus_contract.rejects import Step
 from argus_contract.times import from_micros, rfc3339
 
 from argus_stream import metrics
@@ -36,8 +37,9 @@ _CARRIED: Final = (headers.EVENT, headers.BY_ID, headers.RECEIVED, headers.TRUNC
 """Headers that a letter has from its source, as they were."""
 
 
-Identity = str | Replay
-"""By what a letter is known to be another's copy."""
+Identity = tuple[str, bool] | Replay
+"""By what a letter is known to be another's copy: its id and whether the edge refused it, or which
+try of which letter it is."""
 
 
 class Letters:
@@ -171,10 +173,13 @@ class Letters:
         plain = [letter for letter in fresh if letter.replay is None]
         replays = {letter.replay for letter in fresh if letter.replay is not None}
         known: set[Identity] = set()
-        if plain:
-            known |= await self._ledger.known_ids(
-                topic, [letter.id for letter in plain], [_time(letter) for letter in plain]
-            )
+        for rejects in (False, True):
+            asked_for = [letter for letter in plain if _is_reject(letter) is rejects]
+            if asked_for:
+                ids = [letter.id for letter in asked_for]
+                times = [_time(letter) for letter in asked_for]
+                found = await self._ledger.known_ids(topic, ids, times, rejects=rejects)
+                known |= {(id, rejects) for id in found}
         while replays:
             asked = {replay.root: replay for replay in replays}
             settled = await self._ledger.settled_replays(list(asked.values()))
@@ -198,7 +203,11 @@ def _reason_of(error: BaseException) -> str:
 
 
 def _identity(letter: Letter) -> Identity:
-    return letter.replay or letter.id
+    return letter.replay or (letter.id, _is_reject(letter))
+
+
+def _is_reject(letter: Letter) -> bool:
+    return letter.step is Step.INGEST
 
 
 def mail(lease: Lease, letter: Letter, now: int) -> Mail:

@@ -104,7 +104,7 @@ class Partitions:
 
     def _standing(self, source: Source, place: _Place) -> Standing | None:
         guarded = self._guarded.get(source.topic)
-        if guarded is not None:
+        if guarded is not None and not _is_stopped(place):
             return Standing(State.GUARDED, guarded)
         return place.trouble or (_OPEN if place.known else None)
 
@@ -242,8 +242,7 @@ class Partitions:
 
     def _is_held(self, source: Source, place: _Place) -> bool:
         """Whether something else decides when the partition is opened."""
-        stopped = place.trouble is not None and place.trouble.state is State.STOPPED
-        return stopped or source.topic in self._guarded
+        return _is_stopped(place) or source.topic in self._guarded
 
     def count(self) -> dict[str, int]:
         """How many partitions are in which state, for the metrics."""
@@ -265,7 +264,7 @@ class Partitions:
     @staticmethod
     def _trouble(place: _Place, state: State, reason: str) -> None:
         """A partition that was stopped remains so, whatever fails while it is tried again."""
-        if place.trouble is None or place.trouble.state is not State.STOPPED:
+        if not _is_stopped(place):
             place.trouble = Standing(state, reason)
 
     @staticmethod
@@ -278,6 +277,10 @@ class Partitions:
         self.version += 1
         for listener in self._listeners:
             listener()
+
+
+def _is_stopped(place: _Place) -> bool:
+    return place.trouble is not None and place.trouble.state is State.STOPPED
 
 
 def _names(source: Source) -> dict[str, object]:

@@ -132,9 +132,17 @@ class Ledger(Protocol):
         """Nobody opens this partition until somebody resumes it, in SQL."""
 
     async def known_ids(
-        self, topic: str, ids: Sequence[str], times: Sequence[datetime | None]
+        self,
+        topic: str,
+        ids: Sequence[str],
+        times: Sequence[datetime | None],
+        *,
+        rejects: bool,
     ) -> frozenset[str]:
-        """Those of these ids (lower case) that are stored or dead-lettered already."""
+        """Those of these ids (lower case) that are stored or dead-lettered already.
+
+        `rejects` says whether what the edge refused counts among the dead-lettered.
+        """
 
     async def settled_replays(self, replays: Sequence[Replay]) -> frozenset[str]:
         """Roots of those whose attempt, or a later one, is settled already."""

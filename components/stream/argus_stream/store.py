@@ -147,15 +147,12 @@ class Writer:
 
     def _guarded(self, live: Sequence[Slice]) -> bool:
         """Whether letters that are to be sent trip a guard, which then closes their leases."""
-        faults: dict[str, list[Letter]] = defaultdict(list)
-        for piece in live:
-            for letter in piece.letters:
-                if counts(letter) and not letter.sent:
-                    faults[piece.lease.source.topic].append(letter)
-        return any(self._trips(topic, letters) for topic, letters in faults.items())
+        return any(self._trips(group) for group in _by_topic(live))
 
-    def _trips(self, topic: str, faults: Sequence[Letter]) -> bool:
-        reason = self._guards.trips(topic, len(faults))
+    def _trips(self, group: Sequence[Slice]) -> bool:
+        faults = _unsent_faults(group)
+        topic = group[0].lease.source.topic
+        reason = self._guards.trips(topic, group) if faults else None
         if reason is None:
             return False
         self._trials.begin(topic, f"{reason}, the last one because of: {faults[-1].error}")
@@ -249,6 +246,12 @@ def _by_topic(batch: Sequence[Slice]) -> list[list[Slice]]:
     for piece in batch:
         groups[piece.lease.source.topic].append(piece)
     return list(groups.values())
+
+
+def _unsent_faults(group: Sequence[Slice]) -> list[Letter]:
+    return [
+        letter for piece in group for letter in piece.letters if not letter.sent and counts(letter)
+    ]
 
 
 def _count_failure(error: StoreError) -> None:

@@ -7,12 +7,13 @@ pipeline is read on from where it stood, or tried again later.
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from argus_stream.decode import rescreen
 from argus_stream.errors import FencedError, RefusedError, StoreError
 from argus_stream.guard import Guards, counts
-from argus_stream.partitions import Partitions
+from argus_stream.partitions import Clock, Partitions
 from argus_stream.ports import Store
 from argus_stream.slices import Gap, Slice
 from argus_stream.sources import Lease, Source
@@ -21,13 +22,31 @@ logger = logging.getLogger(__name__)
 
 TRIAL_SECONDS: Final = 1.0
 """How long one trial may keep other pipelines waiting; what is left counts as not tried."""
+_STALE_TRIALS: Final = 3
+"""After how many intervals a result is too old: its partition has gone, or stands still."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a partition's last trial came to: records tried, and refused; when, by the clock."""
+
+    tried: int
+    refused: int
+    at: float
 
 
 class Trials:
     """Tries records of guarded pipelines, and releases the guard where most of them pass."""
 
     def __init__(
-        self, store: Store, guards: Guards, partitions: Partitions, *, ratio: float, interval: float
+        self,
+        store: Store,
+        guards: Guards,
+        partitions: Partitions,
+        *,
+        ratio: float,
+        interval: float,
+        clock: Clock = time.monotonic,
     ) -> None:
         """`interval` is the time between two trials of a partition, in seconds."""
         self._store = store
@@ -35,8 +54,8 @@ class Trials:
         self._partitions = partitions
         self._ratio = ratio
         self._interval = interval
-        self._results: dict[Source, tuple[int, int]] = {}
-        """What each partition's last trial came to: records tried, and refused."""
+        self._clock = clock
+        self._results: dict[Source, _Result] = {}
 
     def begin(self, topic: str, reason: str) -> None:
         """The guard of this pipeline has tripped."""
@@ -61,26 +80,33 @@ class Trials:
             self._partitions.close(lease, f"could not be tried: {error}", self._interval)
         else:
             if lease.live:
-                self._results[lease.source] = result
+                self._results[lease.source] = _Result(*result, self._clock())
                 self._conclude(lease)
 
     def _conclude(self, lease: Lease) -> None:
         topic = lease.source.topic
-        held = self._partitions.held()
-        results = [
-            result
-            for source, result in self._results.items()
-            if source.topic == topic and source in held
-        ]
-        tried, refused = (sum(column) for column in zip(*results, strict=True))
+        results = self._results_of(topic)
+        tried = sum(result.tried for result in results)
+        refused = sum(result.refused for result in results)
         extra = {"topic": topic, "tried": tried, "refused": refused}
         logger.info("a guarded pipeline was tried", extra=extra)
         if refused and refused >= self._ratio * tried:
             reason = f"{refused} of {tried} records are refused"
             self._partitions.close(lease, reason, self._interval)
-        else:
-            self._forget(topic)
-            self._partitions.release(topic)
+            return
+        self._forget(topic)
+        if not tried:  # what was read never reaches the database, and holds up what comes after it
+            self._guards.doubt(topic)
+        self._partitions.release(topic)
+
+    def _results_of(self, topic: str) -> list[_Result]:
+        held = self._partitions.held()
+        fresh = self._clock() - _STALE_TRIALS * self._interval
+        return [
+            result
+            for source, result in self._results.items()
+            if source.topic == topic and source in held and result.at >= fresh
+        ]
 
     def _forget(self, topic: str) -> None:
         self._guards.forget(topic)
@@ -93,9 +119,9 @@ class Trials:
         whole = _alone(piece, range(len(piece.rows)))
         if not whole.rows or not await self._refuses(whole):
             return tried + len(whole.rows), refused
-        until = time.monotonic() + TRIAL_SECONDS
+        until = self._clock() + TRIAL_SECONDS
         for single in _singles(piece):
-            if time.monotonic() > until:
+            if self._clock() > until:
                 break
             tried += 1
             refused += await self._refuses(single)

@@ -113,13 +113,17 @@ async def test_the_ledger_is_balanced_only_at_the_end_of_the_log(
 
 
 async def known(
-    stream: asyncpg.Connection, pipeline: Pipeline, asked: dict[UUID, datetime | None]
+    stream: asyncpg.Connection,
+    pipeline: Pipeline,
+    asked: dict[UUID, datetime | None],
+    rejects: bool = True,
 ) -> set[UUID]:
     rows = await stream.fetch(
-        "SELECT id FROM argus.known_ids($1, $2, $3) AS id",
+        "SELECT id FROM argus.known_ids($1, $2, $3, $4) AS id",
         pipeline.topic,
         list(asked),
         list(asked.values()),
+        rejects,
     )
     return {row["id"] for row in rows}
 
@@ -158,6 +162,20 @@ async def test_ids_of_letters_are_known_within_the_dedupe_window(
         pipeline.dedupe_window,
     )
     assert await known(stream, pipeline, {fresh: None, stale: None}) == {fresh}
+
+
+async def test_letters_of_what_the_edge_refused_are_known_only_where_they_are_asked_for(
+    stream: asyncpg.Connection, pipeline: Pipeline
+) -> None:
+    refused, taken = uuid4(), uuid4()
+    letters = [
+        {"id": str(refused), "code": "invalid_event", "step": "ingest"},
+        {"id": str(taken), "code": "too_old", "step": "decode"},
+    ]
+    await store(stream, Slice(pipeline.topic, 0, 0, letters=letters))
+    asked: dict[UUID, datetime | None] = {refused: None, taken: None}
+    assert await known(stream, pipeline, asked, rejects=True) == {refused, taken}
+    assert await known(stream, pipeline, asked, rejects=False) == {taken}
 
 
 async def test_ids_of_another_pipeline_are_not_known(

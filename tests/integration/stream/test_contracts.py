@@ -1,7 +1,7 @@
 """The adapters keep the contracts that the unit tests' fakes keep."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import pytest
 from argus_contract.names import TenantId
@@ -24,7 +24,7 @@ from argus_stream.errors import (
 from argus_stream.ports import Bounds, LiveWindow, LogEnds, Mail
 from argus_stream.service import storing_options
 from argus_stream.slices import Slice
-from argus_stream.sources import Lease, Route, Source
+from argus_stream.sources import Lease, Record, Route, Source
 from redis.asyncio import Redis
 
 from tests.integration.stream.world import World, event
@@ -230,6 +230,22 @@ async def test_a_paused_partition_is_not_fetched_until_it_is_sought(world: World
         log.seek(first, 2)
         fetched = [await log.fetch(hundred, 0.1) for _ in range(5)]
         assert [r.offset for each in fetched for r in each.get(first, ())] == [2, 3, 4]
+    finally:
+        await log.stop()
+
+
+async def test_what_waits_is_given_at_once_and_not_a_first_record_alone(world: World) -> None:
+    pipeline = await world.add_pipeline("web", partitions=1)
+    await world.produce(pipeline, [event() for _ in range(20)])
+    here = Source(pipeline.topic, 0)
+    log = KafkaLog(options(world))
+    await log.start()
+    try:
+        log.assign({here: 0})
+        fetched: Mapping[Source, Sequence[Record]] = {}
+        while not fetched:
+            fetched = await log.fetch(hundred, 0.1)
+        assert [each.offset for each in fetched[here]] == list(range(20))
     finally:
         await log.stop()
 

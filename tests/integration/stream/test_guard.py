@@ -76,6 +76,38 @@ async def test_it_goes_on_where_most_records_pass_again(world: World) -> None:
     await world.check_audit(pipeline)
 
 
+async def test_one_poison_record_at_the_head_does_not_keep_the_guard_up(world: World) -> None:
+    pipeline = await world.add_pipeline("web")
+    table = f"{pipeline.schema}.{pipeline.table}"
+    await world.sql.execute(f"ALTER TABLE {table} ADD CONSTRAINT wrong CHECK (value > 0)")
+    first_waiting = GUARD.run - 1
+    values = [-1.0] * first_waiting + [-7.0] + [-1.0] * 50
+    await world.produce(pipeline, [event(value=value) for value in values])
+    async with world.stream(world.settings(guard=GUARD)):
+        await stands(world, pipeline, "guarded", within=60)
+        async with world.sql.acquire() as connection, connection.transaction():
+            await connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT wrong")
+            await connection.execute(f"ALTER TABLE {table} ADD CONSTRAINT odd CHECK (value <> -7)")
+        ledger = await world.settled(pipeline, len(values), within=10)
+        assert (ledger["stored"], ledger["dead_lettered"]) == (50, first_waiting + 1)
+
+
+async def test_the_reason_says_nothing_of_what_was_in_the_row(world: World) -> None:
+    pipeline = await world.add_pipeline("web")
+    table = f"{pipeline.schema}.{pipeline.table}"
+    await world.sql.execute(f"ALTER TABLE {table} ADD CONSTRAINT wrong CHECK (value > 0)")
+    private = '{"mail":"ada@example.org"}'
+    await world.produce(pipeline, [event(value=-1.0, properties=private) for _ in range(20)])
+    async with world.stream(world.settings(guard=GUARD)):
+        reason = await stands(world, pipeline, "guarded", within=60)
+        assert "wrong" in reason
+        assert "ada@example.org" not in reason
+        assert all(
+            b"ada@example.org" not in dict(letter.headers)["argus-error"]
+            for letter in await world.letters(pipeline)
+        )
+
+
 def by_client(number: int) -> Message:
     """One of the ways in which a client, or what it sends, can be wrong."""
     kinds = (

@@ -93,6 +93,7 @@ class FakeLedger:
 
     def __init__(self) -> None:
         self.known: set[str] = set()
+        self.rejected: set[str] = set()
         self.settled: dict[str, int] = {}
         """Attempts of replays that are settled, by root."""
         self.oldest: dict[Source, datetime] = {}
@@ -122,11 +123,16 @@ class FakeLedger:
         self.halted.setdefault(source, reason)
 
     async def known_ids(
-        self, topic: str, ids: Sequence[str], times: Sequence[datetime | None]
+        self,
+        topic: str,
+        ids: Sequence[str],
+        times: Sequence[datetime | None],
+        *,
+        rejects: bool,
     ) -> frozenset[str]:
         self._may_fail()
         self.asked.append((topic, ids, times))
-        return frozenset(self.known & set(ids))
+        return frozenset((self.known | (self.rejected if rejects else set())) & set(ids))
 
     async def settled_replays(self, replays: Sequence[Replay]) -> frozenset[str]:
         self._may_fail()

@@ -71,14 +71,38 @@ def refused(offset: int, code: Code = Code.REFUSED, step: Step = Step.STORE) -> 
     return Letter(record(offset), identity(offset), code, step, "why")
 
 
+def next_refused(count: int) -> list[Slice]:
+    """A slice of which every record is refused."""
+    return [Slice(lease(), 0, count, letters=[refused(offset) for offset in range(count)])]
+
+
 def test_a_slice_is_counted_in_the_order_of_its_offsets() -> None:
     guards = Guards(Rule(window=100, ratio=1.0, least=100, run=3))
     piece = Slice(lease(), 0, 6, letters=[refused(0), refused(1), refused(5)])
     piece.records = [record(2), record(3), record(4)]
     piece.rows = [b""] * 3
     guards.settled(piece)
-    assert guards.trips(TOPIC, 1) is None, "five, then a success, then one"
-    assert guards.trips(TOPIC, 2) is not None
+    assert guards.trips(TOPIC, next_refused(1)) is None, "five, then a success, then one"
+    assert guards.trips(TOPIC, next_refused(2)) is not None
+    assert guards.trips(TOPIC, next_refused(1)) is None, "asking counts nothing"
+
+
+def test_refusals_between_records_that_pass_are_not_taken_for_a_run() -> None:
+    guards = Guards(Rule(window=100, ratio=0.5, least=3, run=3))
+    piece = Slice(lease(), 0, 50, letters=[refused(offset) for offset in range(0, 50, 10)])
+    piece.records = [record(offset) for offset in range(50) if offset % 10]
+    piece.rows = [b""] * len(piece.records)
+    assert guards.trips(TOPIC, [piece]) is None
+    assert guards.trips(TOPIC, [piece, *next_refused(3)]) is not None
+
+
+def test_in_doubt_the_first_refusal_trips_it_and_successes_end_the_doubt() -> None:
+    guards = Guards(DEFAULT)
+    guards.doubt(TOPIC)
+    assert guards.trips(TOPIC, next_refused(1)) is not None
+    passed = Slice(lease(), 0, 150, rows=[b""] * 150)
+    guards.settled(passed)
+    assert guards.trips(TOPIC, next_refused(1)) is None
 
 
 def test_pipelines_are_counted_apart_and_forgotten_apart() -> None:
@@ -86,8 +110,8 @@ def test_pipelines_are_counted_apart_and_forgotten_apart() -> None:
     for topic in ("a", "b"):
         guards.settled(Slice(lease(topic), 0, 2, letters=[refused(0), refused(1)]))
     guards.forget("a")
-    assert guards.trips("a", 1) is None
-    assert guards.trips("b", 1) is not None
+    assert guards.trips("a", next_refused(1)) is None
+    assert guards.trips("b", next_refused(1)) is not None
 
 
 @pytest.mark.parametrize(
@@ -148,7 +172,7 @@ def test_nothing_that_a_client_sends_trips_it(kinds: list[int]) -> None:
     assert not piece.rows, "all of them are letters"
     assert not any(counts(each) for each in piece.letters)
     guards.settled(piece)
-    assert guards.trips(TOPIC, 99) is None
+    assert guards.trips(TOPIC, next_refused(99)) is None
 
 
 def test_events_of_a_client_are_what_the_database_would_take() -> None:

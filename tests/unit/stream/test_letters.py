@@ -79,6 +79,19 @@ async def test_ids_are_asked_for_with_the_time_by_which_they_would_be_known() ->
     assert list(times) == [datetime(2027, 1, 15, 8, tzinfo=UTC), None, None]
 
 
+async def test_an_event_that_its_sender_corrected_is_no_copy_of_what_the_edge_refused() -> None:
+    ledger, post = FakeLedger(), FakePost()
+    ledger.rejected = {identity(0), identity(1)}
+    refused_again, corrected = letter(0), letter(1)
+    refused_again.step = Step.INGEST
+    same_batch = letter(2)
+    same_batch.step, same_batch.id = Step.INGEST, identity(3)
+    piece = Slice(lease(), 0, 4, letters=[refused_again, corrected, same_batch, letter(3)])
+    await Letters(post, ledger, 1, print).send([piece])
+    assert piece.repeats == [0]
+    assert [each.record.offset for each in piece.letters] == [1, 2, 3]
+
+
 async def test_without_letters_nobody_is_asked() -> None:
     ledger = FakeLedger()
     await Letters(FakePost(), ledger, 1, print).send([Slice(lease(), 0, 0)])

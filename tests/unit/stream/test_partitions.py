@@ -179,6 +179,7 @@ def test_a_guard_opens_nothing_that_was_stopped_for_good() -> None:
     bench = Bench()
     bench.partitions.stop(A, "not the log that was read")
     bench.partitions.guard("a", "refused", delay=0)
+    assert bench.partitions.standings()[A] == Standing(State.STOPPED, "not the log that was read")
     bench.partitions.release("a")
     assert A not in bench.partitions.due()
 

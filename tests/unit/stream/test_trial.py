@@ -1,6 +1,7 @@
 """What ends a trial other than its verdict: a lease that goes, a defect of ours."""
 
 import pytest
+from argus_contract.rejects import Code
 from argus_contract.states import State
 from argus_stream.backoff import Backoff
 from argus_stream.guard import Guards, Rule
@@ -10,10 +11,11 @@ from argus_stream.sources import Lease, Source
 from argus_stream.trial import Trials
 
 from tests.unit.stream.fakes import FakeStore
-from tests.unit.stream.samples import record, route
+from tests.unit.stream.samples import letter, record, route
 
 TOPIC = "argus.ns.web.0badcafe"
 HERE = Source(TOPIC, 0)
+RULE = Rule(window=10, ratio=0.5, least=5, run=5)
 
 
 class Interrupted(FakeStore):
@@ -46,8 +48,7 @@ def guarded(partitions: Partitions) -> Lease:
 
 
 def trials(store: FakeStore, partitions: Partitions) -> Trials:
-    guards = Guards(Rule(window=10, ratio=0.5, least=5, run=5))
-    return Trials(store, guards, partitions, ratio=0.5, interval=30)
+    return Trials(store, Guards(RULE), partitions, ratio=0.5, interval=30)
 
 
 def piece(lease: Lease) -> Slice:
@@ -66,6 +67,38 @@ async def test_a_partition_that_is_taken_away_while_it_is_tried_concludes_nothin
     await trials(Interrupted(partitions), partitions).judge(piece(lease))
     assert not lease.live
     assert partitions.held() == {}
+
+
+async def test_where_nothing_reaches_the_database_it_reads_on_and_trips_at_the_first_refusal(
+    partitions: Partitions,
+) -> None:
+    lease = guarded(partitions)
+    guards = Guards(RULE)
+    judged = Trials(FakeStore(), guards, partitions, ratio=0.5, interval=30)
+    await judged.judge(Slice(lease, 0, 1, letters=[letter(0, Code.TOO_OLD)]))
+    assert partitions.standings()[HERE].state is State.OPEN
+    refused = Slice(lease, 1, 2, letters=[letter(1, Code.REFUSED)])
+    assert guards.trips(TOPIC, [refused]) is not None
+
+
+@pytest.mark.parametrize(("later", "state"), [(60, State.GUARDED), (600, State.OPEN)])
+async def test_a_partition_that_was_tried_long_ago_has_no_say(
+    partitions: Partitions, later: float, state: State
+) -> None:
+    now = 0.0
+    there = Source(TOPIC, 1)
+    partitions.own({HERE: route(TOPIC), there: route(TOPIC)})
+    partitions.guard(TOPIC, "many were refused", 0)
+    refusing, passing = partitions.opened(HERE, 0), partitions.opened(there, 0)
+    assert refusing is not None
+    assert passing is not None
+    store = FakeStore()
+    store.poison = {(HERE, 0), (HERE, 1)}
+    judged = Trials(store, Guards(RULE), partitions, ratio=0.5, interval=30, clock=lambda: now)
+    await judged.judge(piece(refusing))
+    now += later
+    await judged.judge(piece(passing))
+    assert partitions.standings()[there].state is state
 
 
 async def test_a_defect_that_tripped_the_guard_leaves_it_up_when_it_is_tried_again(

@@ -89,14 +89,16 @@ class KafkaLog:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+        fetched: dict[Source, Sequence[Record]] = {}
         ready = self._ready()
         if not ready:
-            return await self._fetch(1, timeout)
-        fetched: dict[Source, Sequence[Record]] = {}
+            fetched = await self._fetch(1, timeout)
+            ready = self._ready()
         for topic, share in shares(ready).items():
             try:
                 if share:
-                    fetched |= await self._fetch(share, 0, *ready[topic])
+                    for source, records in (await self._fetch(share, 0, *ready[topic])).items():
+                        fetched[source] = [*fetched.get(source, ()), *records]
             except StreamError as error:
                 if not fetched:
                     raise

@@ -217,12 +217,17 @@ class TimescaleLedger:
             await connection.execute("SELECT argus.halt_partition($1, $2, $3)", *source, reason)
 
     async def known_ids(
-        self, topic: str, ids: Sequence[str], times: Sequence[datetime | None]
+        self,
+        topic: str,
+        ids: Sequence[str],
+        times: Sequence[datetime | None],
+        *,
+        rejects: bool,
     ) -> frozenset[str]:
         """`argus.known_ids`."""
         async with self._connection() as connection:
             rows = await connection.fetch(
-                "SELECT * FROM argus.known_ids($1, $2, $3)", topic, ids, times
+                "SELECT * FROM argus.known_ids($1, $2, $3, $4)", topic, ids, times, rejects
             )
         return frozenset(str(row[0]) for row in rows)
 
@@ -310,13 +315,14 @@ def translated() -> Iterator[None]:
 
 def _judge(error: asyncpg.PostgresError) -> StoreError:
     state = error.sqlstate or "XX000"
+    said = str(error.args[0])  # without DETAIL, which may hold the values of a row
     if state == _FENCE:
         moved = msgspec.json.decode(cast("str", error.detail), type=_Moved)
-        return FencedError(Source(moved.topic, moved.partition), str(error))
+        return FencedError(Source(moved.topic, moved.partition), said)
     if state == _HALTED:
-        return HaltedError(str(error))
+        return HaltedError(said)
     if state[:2] in _DATA_CLASSES:
-        return RefusedError(state, str(error))
+        return RefusedError(state, said)
     if state[:2] in _SERVER_CLASSES and state != _QUERY_CANCELED:
-        return UnavailableError(f"{error} (SQLSTATE {state})")
-    return TableError(state, str(error))
+        return UnavailableError(f"{said} (SQLSTATE {state})")
+    return TableError(state, said)
