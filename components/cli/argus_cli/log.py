@@ -197,4 +197,4 @@ async def reading(settings: KafkaSettings) -> AsyncIterator[Log]:
                 await consumer.start()
         yield Log(options, consumer, settings.bootstrap)
     finally:
-        await consumer.stop()
+        await broker.stop(consumer)

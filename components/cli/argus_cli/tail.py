@@ -19,7 +19,7 @@ from argus_runtime.registry import Documents, RegistryTail
 from argus_runtime.settings import KafkaSettings
 from rich.console import Console
 
-from argus_cli import registry
+from argus_cli import broker, registry
 from argus_cli.errors import UnknownError, UnreachableError
 from argus_cli.letters import named
 from argus_cli.scope import Route, Scope
@@ -120,7 +120,7 @@ async def _read(settings: KafkaSettings, wanted: Wanted, show: Show) -> None:
     except (KafkaError, TimeoutError, OSError) as error:
         raise UnreachableError(f"Kafka at {settings.bootstrap}", error) from error
     finally:
-        await consumer.stop()
+        await broker.stop(consumer)
 
 
 async def _assign(consumer: AIOKafkaConsumer, wanted: Wanted, *, from_end: bool) -> None:

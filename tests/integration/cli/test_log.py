@@ -152,6 +152,15 @@ async def test_a_topic_that_is_not_there_is_named(log: Log) -> None:
             await ask("cli-there-is-no-such-topic")
 
 
+async def test_a_view_that_is_left_at_once_is_closed_in_peace(kafka: str) -> None:
+    async with reading(KafkaSettings(bootstrap=kafka)):
+        pass
+
+    with pytest.raises(LookupError, match="the caller's own"):
+        async with reading(KafkaSettings(bootstrap=kafka)):
+            raise LookupError("the caller's own")
+
+
 async def test_a_broker_that_does_not_answer_is_named() -> None:
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:1"):
         async with reading(KafkaSettings(bootstrap="127.0.0.1:1")):

@@ -21,6 +21,7 @@ from argus_runtime import kafka
 from argus_runtime.registry import Replica
 from argus_runtime.settings import KafkaSettings
 
+from argus_cli.broker import stop
 from argus_cli.doctor.findings import Finding, notable, told, unasked, unreached, well, wrong
 from argus_cli.errors import MissingSettingError
 from argus_cli.render import counted, span
@@ -166,7 +167,7 @@ async def _topics(
         yield wrong(SUBJECT, f"topics cannot be read: {told(error)}", _RUNNING)
         return
     finally:
-        await consumer.stop()
+        await stop(consumer)
     yield judged(replica, time.time())
     yield missing(replica.documents.values(), present)
 
