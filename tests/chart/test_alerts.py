@@ -11,6 +11,7 @@ import argus_operator.metrics
 import argus_stream.metrics
 import pytest
 import yaml
+from argus_operator.settings import AuditSettings
 from prometheus_client.metrics import MetricWrapperBase
 
 from tests.chart.helm import CHART, ROOT, Manifest, of_kind, refusal, render, run
@@ -176,6 +177,14 @@ def test_thresholds_and_labels_come_from_the_values() -> None:
     )
     for kind in ("PrometheusRule", "ServiceMonitor"):
         assert of_kind(kind, manifests)["argus"]["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_an_audit_is_stale_once_a_second_one_is_due() -> None:
+    usual = rules()["ArgusAuditStale"]["expr"]
+    changed = rules("--set-string", "operator.settings.ARGUS_AUDIT__INTERVAL=86400")
+
+    assert usual.endswith(f"> {2 * AuditSettings().interval:.0f}")
+    assert changed["ArgusAuditStale"]["expr"].endswith("> 172800")
 
 
 @pytest.mark.parametrize(
