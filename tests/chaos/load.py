@@ -77,6 +77,8 @@ class Flow:
     """Of requests, how many acknowledged ones are sent once more on purpose."""
     rows: dict[bytes, int] = field(default_factory=dict)
     """By id of each event that is to become a row: how often it was acknowledged."""
+    contents: dict[bytes, bytes] = field(default_factory=dict)
+    """By the same ids, the digests of what was sent."""
     letters: dict[bytes, Letter] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
@@ -91,6 +93,7 @@ class Flow:
         for item in request.items:
             if item.code is None:
                 self.rows.setdefault(item.id, 0)
+                self.contents[item.id] = item.content
             else:
                 self.letters.setdefault(item.id, Letter(item)).sends += 1
 

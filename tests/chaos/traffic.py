@@ -5,12 +5,15 @@ letter, or in what is left of a body that was no JSON. Pure but for the clock.
 """
 
 import base64
+import hashlib
+import json
 import random
 import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
 from argus_contract.ids import new_id
 from argus_contract.rejects import Code
@@ -35,6 +38,8 @@ class Item(NamedTuple):
     """Why it must become a dead letter; None: it must become a row."""
     at_edge: bool
     """Whether the answer already says that it is refused."""
+    content: bytes = b""
+    """Of what must become a row, the `digest` of what was sent."""
 
     @property
     def letters_each(self) -> bool:
@@ -192,7 +197,36 @@ def _item(
     event_id: str, code: Code | None, fields: str, at_edge: bool = False
 ) -> tuple[Item, bytes]:
     text = f'{{"id":"{event_id}",{fields}}}'.encode()
-    return Item(bytes.fromhex(event_id.replace("-", "")), code, at_edge), text
+    content = _sent(text) if code is None else b""
+    return Item(bytes.fromhex(event_id.replace("-", "")), code, at_edge, content), text
+
+
+def _sent(text: bytes) -> bytes:
+    fields = json.loads(text)
+    given = fields.get("timestamp")
+    return digest(
+        fields["event"],
+        fields["distinct_id"],
+        fields.get("session_id"),
+        None if given is None else datetime.fromisoformat(given),
+        fields["properties"],
+    )
+
+
+def digest(
+    event: str,
+    distinct_id: str,
+    session_id: str | None,
+    time: datetime | None,
+    properties: dict[str, Any],
+) -> bytes:
+    """Eight bytes that tell an event's content, as sent or as stored, from another's.
+
+    `time` is None where the client gave none, and then ARGUS chooses.
+    """
+    moment = None if time is None else time.astimezone(UTC).isoformat()
+    content = [event, distinct_id, session_id, moment, properties]
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8).digest()
 
 
 def _answer(items: "tuple[Item, ...] | list[Item]") -> int:

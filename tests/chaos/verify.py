@@ -1,10 +1,12 @@
 """Holds the load's own record against all that ARGUS keeps: rows, letters, counters, books.
 
 Each acknowledged id is in exactly one of stored or dead-lettered, once; nothing is there that was
-not sent; rollups and live counters equal rows; the ledger balances, and its audit agrees.
+not sent, or with other content; rollups and live counters equal rows; the ledger balances, and its
+audit agrees.
 """
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ from argus_contract.names import dead_letter_topic
 
 from tests.chaos.load import Flow, Load
 from tests.chaos.tenants import PIPELINE, TENANT, Tenant
-from tests.chaos.traffic import readable, written_ids
+from tests.chaos.traffic import digest, readable, written_ids
 from tests.e2e.books import database_url
 
 SETTLED_S: Final = 180.0
@@ -35,10 +37,12 @@ _NAMED: Final = 3
 class Found:
     """What ARGUS keeps of one tenant. Letters: by id, the reasons of its letters by their keys.
 
-    Copies, which the ledger counts as duplicates, are not among them.
+    Copies, which the ledger counts as duplicates, are not among them. `contents` has two digests
+    for each row's id, with its time and without: only the sender knows whether it gave one.
     """
 
     rows: list[bytes]
+    contents: Mapping[bytes, tuple[bytes, bytes]]
     letters: Mapping[bytes, list[str]]
     by_event: Mapping[str, int]
     rolled: Mapping[str, int]
@@ -91,12 +95,13 @@ async def gather(
     await books.balanced(held, letters, tenant.namespace, TENANT, SETTLED_S)
     [audited] = await books.gather(held, letters, tenant.namespace, TENANT)
     every = letters.letters(dead_letter_topic(tenant.topic))
-    rows = await reader.fetch(f"select uuid_send(id) from {tenant.rows}")
+    rows, contents = await stored_rows(tenant.rows, reader)
     by_event = await reader.fetch(f"select event, count(*) from {tenant.rows} group by 1")
     rolled = await reader.fetch(f"select event, sum(count) from {tenant.rollup} group by 1")
     stored = {row[0]: row[1] for row in by_event}
     return Found(
-        rows=[row[0] for row in rows],
+        rows=rows,
+        contents=contents,
         letters=reasons([letter async for letter in every], audited.copies()),
         by_event=stored,
         rolled={row[0]: int(row[1]) for row in rolled},
@@ -104,6 +109,26 @@ async def gather(
         by_reason=await _by_reason(tenant, reader),
         held=audited,
     )
+
+
+async def stored_rows(
+    table: str, reader: "asyncpg.Connection[asyncpg.Record]"
+) -> tuple[list[bytes], dict[bytes, tuple[bytes, bytes]]]:
+    """The id of every row, and the digests of its content, of which no more is kept."""
+    query = (
+        f"select uuid_send(id), event, distinct_id, session_id, time, properties::text from {table}"
+    )
+    ids: list[bytes] = []
+    contents: dict[bytes, tuple[bytes, bytes]] = {}
+    async with reader.transaction(readonly=True):
+        async for identity, event, who, session, time, text in reader.cursor(query, prefetch=500):
+            properties = json.loads(text)
+            ids.append(identity)
+            contents[identity] = (
+                digest(event, who, session, time, properties),
+                digest(event, who, session, None, properties),
+            )
+    return ids, contents
 
 
 def reasons(letters: Iterable[Letter], copies: Collection[str]) -> dict[bytes, list[str]]:
@@ -163,6 +188,11 @@ def judge(flow: Flow, found: Found) -> dict[str, str]:
         "every acknowledged event is stored": _some(acknowledged - stored),
         "no event is stored twice": _some(one for one, count in rows.items() if count > 1),
         "nothing is stored that was not sent": _some(stored - flow.rows.keys()),
+        "rows say what was sent": _some(
+            one
+            for one in stored & flow.contents.keys()
+            if flow.contents[one] not in found.contents[one]
+        ),
         "nothing is both stored and dead-lettered": _some(stored & found.letters.keys()),
         "every refused event is a dead letter": _missing_letters(flow, found),
         "no dead letter was written twice": _doubled_letters(flow, found),

@@ -2,12 +2,13 @@
 
 import json
 import zlib
+from datetime import UTC, datetime
 
 import pytest
 from argus_contract.judge import Accepted, NotJsonError, judge
 from argus_contract.rejects import Code
 
-from tests.chaos.traffic import NDJSON, Request, Shape, Traffic, readable, written_ids
+from tests.chaos.traffic import NDJSON, Request, Shape, Traffic, digest, readable, written_ids
 
 MANY = 400
 
@@ -54,6 +55,21 @@ def test_every_item_is_found_again_by_its_id() -> None:
         for raw, item in zip(items(request), request.items, strict=True):
             assert next(written_ids(raw)) == item.id
             assert readable(item.id).encode() in raw
+
+
+def test_what_must_become_a_row_is_known_by_its_content() -> None:
+    for request in requests(Shape(malformed=0.3)):
+        for raw, item in zip(items(request), request.items, strict=True):
+            if item.code is not None:
+                assert item.content == b""
+                continue
+            event = json.loads(raw)
+            given = event.get("timestamp")
+            moment = None if given is None else datetime.fromisoformat(given)
+            own = (event["event"], event["distinct_id"], event.get("session_id"), moment)
+            assert item.content == digest(*own, event["properties"])
+            assert item.content != digest(*own, event["properties"] | {"element": "x"})
+            assert item.content != digest(*own[:3], datetime.now(UTC), event["properties"])
 
 
 def test_ids_are_never_given_twice() -> None:

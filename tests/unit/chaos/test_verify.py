@@ -12,7 +12,7 @@ from argus_contract.rejects import Code
 
 from tests.chaos.load import Flow
 from tests.chaos.tenants import Tenant
-from tests.chaos.traffic import Item, Request, readable
+from tests.chaos.traffic import Item, Request, digest, readable
 from tests.chaos.verify import Found, judge, reasons
 from tests.unit.cli.dead_letters import letter
 
@@ -20,6 +20,10 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TOPIC = TopicName("argus.shop.web.00000000")
 KEY = f"{TOPIC}/0/2"
 FIRST, SECOND, BAD, GARBAGE, STRANGE = (bytes([number]) * 16 for number in range(1, 6))
+SAID, SAID_UNTIMED, OTHER = (
+    digest("click", "a", None, time, {"element": element})
+    for time, element in ((NOW, "buy"), (None, "buy"), (NOW, "sell"))
+)
 
 TENANT = Tenant(
     url="http://127.0.0.1",
@@ -39,8 +43,8 @@ def request(*items: Item) -> Request:
 def flow() -> Flow:
     """Two events of which one was sent twice, one mistake sent twice, one body that is no JSON."""
     made = Flow(TENANT, 1.0)
-    again = request(Item(FIRST, None, False), Item(BAD, Code.UNKNOWN_FIELD, True))
-    for sent in (again, again, request(Item(SECOND, None, False))):
+    again = request(Item(FIRST, None, False, SAID), Item(BAD, Code.UNKNOWN_FIELD, True))
+    for sent in (again, again, request(Item(SECOND, None, False, SAID_UNTIMED))):
         made.sending(sent)
         made.answered(sent)
     garbage = request(Item(GARBAGE, Code.INVALID_JSON, True))
@@ -83,6 +87,7 @@ def books(rows: int = 2) -> Books:
 def found() -> Found:
     return Found(
         rows=[FIRST, SECOND],
+        contents=dict.fromkeys((FIRST, SECOND), (SAID, SAID_UNTIMED)),
         letters={BAD: ["unknown_field"], GARBAGE: ["invalid_json"]},
         by_event={"click": 2},
         rolled={"click": 2},
@@ -114,6 +119,10 @@ def invent(kept: Found) -> None:
 
 def both(kept: Found) -> None:
     kept.rows = [FIRST, SECOND, BAD]
+
+
+def change(kept: Found) -> None:
+    kept.contents = {**kept.contents, FIRST: (OTHER, SAID_UNTIMED)}
 
 
 def lose_letter(kept: Found) -> None:
@@ -160,6 +169,7 @@ COUNTS = "the ledger counts letters by reason"
                 "nothing is stored that was not sent",
             },
         ),
+        (change, {"rows say what was sent"}),
         (lose_letter, {"every refused event is a dead letter", COUNTS}),
         (double_letter, {"no dead letter was written twice", COUNTS}),
         (invent_letter, {"nothing else is a dead letter", COUNTS}),
