@@ -29,10 +29,11 @@ BEGIN
 END
 $$;
 
--- The routines make them anew with one argument more, which has a default, so that a call with the
--- arguments of before finds them. Everything else that a call which is under way uses stays.
+-- The routines make them anew with one argument more, which has a default, or with one column more,
+-- so that a call of before finds what it knows. Everything else that a call which is under way uses stays.
 DROP FUNCTION IF EXISTS
     argus.store(text[], integer[], bigint[], bigint[], bigint[], bigint[], bigint[], jsonb),
+    argus.record_letters(text[], integer[], bigint[], bigint[], jsonb),
     argus.known_ids(text, uuid[], timestamptz[]),
     argus.ensure_pipeline(text, text, text, text, text, integer, interval, interval, interval);
 

@@ -348,35 +348,62 @@ BEGIN
 END
 $$;
 
--- Invariant: counts the letters that were recorded, not those that were given, by partition and by
--- reason; one outside its slice is not recorded. A letter of an offset that has one already is the
--- same letter.
+-- Invariant: one event has one letter in a pipeline, whichever processes read its copies at once; an
+-- event that the edge took is no copy of one with its id that the edge refused. Counts the letters
+-- that were recorded, not those that were given, by partition and by reason, and the copies of
+-- others; one outside its slice is neither. A letter of an offset that has one already is the same
+-- letter. Whoever records letters of a pipeline waits for whoever does; to be called when nothing
+-- but the own partitions' offsets is needed any more, so that there are no circular waits.
 CREATE OR REPLACE FUNCTION argus.record_letters(
     topics text[], partitions integer[], from_offsets bigint[], to_offsets bigint[], letters jsonb
-) RETURNS TABLE (slice integer, recorded bigint)
+) RETURNS TABLE (slice integer, recorded bigint, known bigint)
 LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
+DECLARE
+    lock_class CONSTANT integer := hashtext('argus.record_letters');
 BEGIN
-    IF letters = '[]' THEN
-        RETURN;
-    END IF;
+    PERFORM pg_advisory_xact_lock(lock_class, named.hash)
+    FROM (
+        SELECT DISTINCT hashtext(topics[l.slice]) AS hash
+        FROM jsonb_to_recordset(letters) AS l (slice integer)
+        ORDER BY hash
+    ) named;
     RETURN QUERY
     WITH slices AS (
-        SELECT *
+        SELECT s.*, p.dedupe_window
         FROM unnest(topics, partitions, from_offsets, to_offsets) WITH ORDINALITY
             AS s (topic, partition, from_offset, to_offset, slice)
-    ), recorded AS (
-        INSERT INTO argus.dead_letters (
-            topic, partition, source_offset, id, code, event, step, root, attempt
-        )
-        SELECT s.topic, s.partition, l."offset", l.id, l.code, l.event, l.step, l.root,
-               coalesce(l.attempt, 1)
+        JOIN argus.pipelines p USING (topic)
+    ), given AS MATERIALIZED (
+        SELECT s.slice, s.topic, s.partition, s.dedupe_window, l."offset", l.id, l.code, l.event,
+               l.step, l.root, coalesce(l.attempt, 1) AS attempt, l.step = 'ingest' AS rejected,
+               row_number() OVER (
+                   PARTITION BY s.topic, l.id, l.root IS NULL, l.step = 'ingest'
+                   ORDER BY s.partition, l."offset"
+               ) AS copy
         FROM jsonb_to_recordset(letters)
             AS l (slice integer, "offset" bigint, id uuid, code text, event text, step text,
                   root text, attempt integer)
         JOIN slices s
             ON s.slice = l.slice AND l."offset" >= s.from_offset AND l."offset" < s.to_offset
+    ), copies AS MATERIALIZED (
+        SELECT g.slice, g."offset"
+        FROM given g
+        WHERE g.id IS NOT NULL AND g.root IS NULL
+          AND (g.copy > 1 OR EXISTS (
+              SELECT FROM argus.dead_letters d
+              WHERE d.topic = g.topic AND d.id = g.id AND d.at > now() - g.dedupe_window
+                AND (d.partition, d.source_offset) <> (g.partition, g."offset")
+                AND (g.rejected OR d.step IS DISTINCT FROM 'ingest')
+          ))
+    ), recorded AS (
+        INSERT INTO argus.dead_letters (
+            topic, partition, source_offset, id, code, event, step, root, attempt
+        )
+        SELECT topic, partition, "offset", id, code, event, step, root, attempt
+        FROM given
+        WHERE (slice, "offset") NOT IN (SELECT slice, "offset" FROM copies)
         ORDER BY 1, 2, 3
         ON CONFLICT (topic, partition, source_offset) DO UPDATE SET
             id = excluded.id, code = excluded.code, event = excluded.event, step = excluded.step,
@@ -387,10 +414,10 @@ BEGIN
         SELECT topic, partition, code, count(*) FROM recorded GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
         ON CONFLICT (topic, partition, code) DO UPDATE SET n = c.n + excluded.n
     )
-    SELECT s.slice::integer, count(*)
-    FROM recorded
-    JOIN slices s USING (topic, partition)
-    GROUP BY s.slice;
+    SELECT s.slice::integer,
+           (SELECT count(*) FROM recorded WHERE (topic, partition) = (s.topic, s.partition)),
+           (SELECT count(*) FROM copies c WHERE c.slice = s.slice)
+    FROM slices s;
 END
 $$;
 
@@ -604,21 +631,26 @@ BEGIN
                (array_agg(deltas) FILTER (WHERE deltas IS NOT NULL))[1] AS deltas
         FROM argus.store_staged(topics, partitions)
         GROUP BY slice
-    ), lettered AS MATERIALIZED (
-        SELECT slice, recorded
-        FROM argus.record_letters(topics, partitions, from_offsets, to_offsets, letters)
     )
     SELECT array_agg(ROW(
         s.slice, s.topic, s.partition, s.from_offset, s.to_offset,
         coalesce(m.stored, 0), coalesce(m.duplicate, 0) + s.duplicate_letters,
-        coalesce(l.recorded, 0), s.skipped, s.lost, coalesce(m.deltas, '{}')
+        0, s.skipped, s.lost, coalesce(m.deltas, '{}')
     )::argus.slice_terms) INTO terms
     FROM unnest(topics, partitions, from_offsets, to_offsets, skipped, lost, duplicate_letters)
         WITH ORDINALITY
         AS s (topic, partition, from_offset, to_offset, skipped, lost, duplicate_letters, slice)
-    LEFT JOIN moved m USING (slice)
-    LEFT JOIN lettered l USING (slice);
+    LEFT JOIN moved m USING (slice);
 
+    IF letters <> '[]' THEN
+        SELECT array_agg(ROW(
+            t.slice, t.topic, t.partition, t.from_offset, t.to_offset,
+            t.stored, t.duplicate + l.known, l.recorded, t.skipped, t.lost, t.deltas
+        )::argus.slice_terms) INTO terms
+        FROM unnest(terms) t
+        JOIN argus.record_letters(topics, partitions, from_offsets, to_offsets, letters) l
+            USING (slice);
+    END IF;
     IF replays <> '[]' OR jsonb_path_exists(letters, '$[*].root ? (@ != null)') THEN
         PERFORM argus.settle_replays(topics, partitions, letters, replays);
     END IF;

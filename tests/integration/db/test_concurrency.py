@@ -1,9 +1,11 @@
 """Several processes at once: who waits for whom, and that nobody waits for ever."""
 
 import asyncio
+import json
 import random
 from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -252,3 +254,52 @@ async def test_a_log_end_sampled_meanwhile_changes_no_term(
     row = await ledger(admin, pipeline, 3)
     assert (row["stored"], row["log_end"], row["in_flight"]) == (50, 1099, 1049)
     assert not row["balanced"]
+
+
+async def test_copies_of_one_letter_that_are_recorded_at_once_are_one(
+    admin: asyncpg.Connection, connect_as: Connect, pipeline: Pipeline
+) -> None:
+    """Two processes asked for known ids before either had recorded anything."""
+    first, second = await staging(connect_as), await staging(connect_as)
+    letters = [{"id": str(uuid4()), "code": "too_old", "step": "decode"} for _ in range(5)]
+    transaction = first.transaction()
+    await transaction.start()
+    assert (await store(first, Slice(pipeline.topic, 0, 0, letters=letters)))[0].duplicate == 0
+    waiting = asyncio.create_task(
+        store(second, Slice(pipeline.topic, 1, 0, [Event()], [*letters[1:], other_letter()]))
+    )
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    await transaction.commit()
+    [stored] = await waiting
+    assert (stored.stored, stored.duplicate) == (1, 4)
+    books = [await ledger(admin, pipeline, partition) for partition in (0, 1)]
+    assert [row["dead_lettered"] for row in books] == [5, 1]
+    row = await pipeline_ledger(admin, pipeline)
+    assert json.loads(row["dead_lettered_by_reason"]) == {"too_old": 5, "refused": 1}
+    assert (await audit(admin, pipeline))["balanced"]
+
+
+async def test_many_processes_record_copies_of_letters_without_deadlocks(
+    admin: asyncpg.Connection, connect_as: Connect, pipeline: Pipeline
+) -> None:
+    ids = [str(uuid4()) for _ in range(30)]
+    rng = random.Random(5)
+
+    async def process(partition: int) -> None:
+        connection = await staging(connect_as)
+        order = rng.sample(ids, len(ids))
+        for start in range(0, len(order), 3):
+            letters = [{"id": one, "code": "too_old"} for one in order[start : start + 3]]
+            events = [Event(event=name) for name in rng.sample(["a", "b", "c"], 3)]
+            at = 2 * start
+            await store(connection, Slice(pipeline.topic, partition, at, events, letters))
+
+    await asyncio.gather(*(process(partition) for partition in range(pipeline.partitions)))
+    row = await pipeline_ledger(admin, pipeline)
+    assert json.loads(row["dead_lettered_by_reason"]) == {"too_old": 30}
+    assert (await audit(admin, pipeline))["balanced"]
+
+
+def other_letter() -> dict[str, str]:
+    return {"id": str(uuid4()), "code": "refused", "step": "store"}

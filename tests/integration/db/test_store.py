@@ -390,3 +390,51 @@ async def test_a_rehearsal_says_what_storing_would_and_leaves_nothing(
     await nothing_happened(admin, pipeline)
     late = stream.execute("SELECT argus.rehearse($1, 0, 5, 8, 1)", pipeline.topic)
     assert (await refused(late)).sqlstate == FENCE
+
+
+@pytest.mark.parametrize(
+    ("steps", "recorded"),
+    [
+        (("decode", "decode"), 1),
+        (("ingest", "ingest"), 1),
+        (("decode", "ingest"), 1),
+        (("ingest", "decode"), 2),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_of_one_id_there_is_one_letter_unless_its_event_was_corrected(
+    admin: asyncpg.Connection,
+    stream: asyncpg.Connection,
+    pipeline: Pipeline,
+    steps: tuple[str, str],
+    recorded: int,
+    at_once: bool,
+) -> None:
+    same = str(uuid4())
+    parts = [
+        Slice(
+            pipeline.topic, number, 0, letters=[{"id": same, "code": "too_old", "step": step}] * 2
+        )
+        for number, step in enumerate(steps)
+    ]
+    if at_once and steps[0] == steps[1]:
+        await store(stream, *parts)
+    else:
+        for part in parts:
+            await store(stream, part)
+    books = [await ledger(admin, pipeline, number) for number in range(2)]
+    assert sum(row["dead_lettered"] for row in books) == recorded
+    assert sum(row["duplicate"] for row in books) == 4 - recorded
+    assert (await audit(admin, pipeline))["balanced"]
+
+
+async def test_letters_of_replays_and_without_an_id_are_no_copies(
+    admin: asyncpg.Connection, stream: asyncpg.Connection, pipeline: Pipeline
+) -> None:
+    same = str(uuid4())
+    first: dict[str, Any] = {"id": same, "code": "too_old", "step": "decode"}
+    again = first | {"root": f"{pipeline.topic}/0/0", "attempt": 2}
+    nameless = {"code": "invalid_json", "step": "ingest"}
+    await store(stream, Slice(pipeline.topic, 0, 0, letters=[first, nameless, nameless]))
+    await store(stream, Slice(pipeline.topic, 0, 3, letters=[again]))
+    assert (await ledger(admin, pipeline))["dead_lettered"] == 4
