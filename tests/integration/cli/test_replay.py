@@ -188,7 +188,7 @@ async def test_what_is_refused_again_is_a_second_attempt_and_listed_as_such(
     assert sorted(found[2:]) == [(attempt, root) for attempt in (b"2", b"3") for root in roots]
     await listing.ls(settings, console, Scope(), Filter(), 0, json=True)
     listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(one["attempt"], one["root"].encode()) for one in listed] == [
+    assert sorted((one["attempt"], one["root"].encode()) for one in listed) == [
         (3, root) for root in roots
     ]
     assert {one["settled"] for one in listed} == {"dead_lettered"}

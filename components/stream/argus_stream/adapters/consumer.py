@@ -94,9 +94,10 @@ class KafkaLog:
         if not ready:
             fetched = await self._fetch(1, timeout)
             ready = self._ready()
-        for topic, share in shares(ready).items():
+        for topic, most in shares(ready).items():
+            share = most - sum(len(fetched[source]) for source in fetched if source.topic == topic)
             try:
-                if share:
+                if share > 0:
                     for source, records in (await self._fetch(share, 0, *ready[topic])).items():
                         fetched[source] = [*fetched.get(source, ()), *records]
             except StreamError as error:
