@@ -94,8 +94,9 @@ class KafkaLog:
         if not ready:
             fetched = await self._fetch(1, timeout)
             ready = self._ready()
+        taken = {source.topic: len(records) for source, records in fetched.items()}
         for topic, most in shares(ready).items():
-            share = most - sum(len(fetched[source]) for source in fetched if source.topic == topic)
+            share = most - taken.get(topic, 0)
             try:
                 if share > 0:
                     for source, records in (await self._fetch(share, 0, *ready[topic])).items():
