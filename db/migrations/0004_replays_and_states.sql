@@ -30,7 +30,8 @@ END
 $$;
 
 -- The routines make them anew with one argument more, which has a default, or with one column more,
--- so that a call of before finds what it knows. Everything else that a call which is under way uses stays.
+-- so that a call of before finds what it knows. Everything else that a call which is under way uses
+-- stays.
 DROP FUNCTION IF EXISTS
     argus.store(text[], integer[], bigint[], bigint[], bigint[], bigint[], bigint[], jsonb),
     argus.record_letters(text[], integer[], bigint[], bigint[], jsonb),

@@ -375,7 +375,7 @@ BEGIN
         FROM unnest(topics, partitions, from_offsets, to_offsets) WITH ORDINALITY
             AS s (topic, partition, from_offset, to_offset, slice)
         JOIN argus.pipelines p USING (topic)
-    ), given AS MATERIALIZED (
+    ), given AS (
         SELECT s.slice, s.topic, s.partition, s.dedupe_window, l."offset", l.id, l.code, l.event,
                l.step, l.root, coalesce(l.attempt, 1) AS attempt, l.step = 'ingest' AS rejected,
                row_number() OVER (
@@ -387,23 +387,21 @@ BEGIN
                   root text, attempt integer)
         JOIN slices s
             ON s.slice = l.slice AND l."offset" >= s.from_offset AND l."offset" < s.to_offset
-    ), copies AS MATERIALIZED (
-        SELECT g.slice, g."offset"
+    ), judged AS MATERIALIZED (
+        SELECT g.*, g.id IS NOT NULL AND g.root IS NULL AND (g.copy > 1 OR EXISTS (
+            SELECT FROM argus.dead_letters d
+            WHERE d.topic = g.topic AND d.id = g.id AND d.at > now() - g.dedupe_window
+              AND (d.partition, d.source_offset) <> (g.partition, g."offset")
+              AND (g.rejected OR d.step IS DISTINCT FROM 'ingest')
+        )) AS is_copy
         FROM given g
-        WHERE g.id IS NOT NULL AND g.root IS NULL
-          AND (g.copy > 1 OR EXISTS (
-              SELECT FROM argus.dead_letters d
-              WHERE d.topic = g.topic AND d.id = g.id AND d.at > now() - g.dedupe_window
-                AND (d.partition, d.source_offset) <> (g.partition, g."offset")
-                AND (g.rejected OR d.step IS DISTINCT FROM 'ingest')
-          ))
     ), recorded AS (
         INSERT INTO argus.dead_letters (
             topic, partition, source_offset, id, code, event, step, root, attempt
         )
         SELECT topic, partition, "offset", id, code, event, step, root, attempt
-        FROM given
-        WHERE (slice, "offset") NOT IN (SELECT slice, "offset" FROM copies)
+        FROM judged
+        WHERE NOT is_copy
         ORDER BY 1, 2, 3
         ON CONFLICT (topic, partition, source_offset) DO UPDATE SET
             id = excluded.id, code = excluded.code, event = excluded.event, step = excluded.step,
@@ -416,7 +414,7 @@ BEGIN
     )
     SELECT s.slice::integer,
            (SELECT count(*) FROM recorded WHERE (topic, partition) = (s.topic, s.partition)),
-           (SELECT count(*) FROM copies c WHERE c.slice = s.slice)
+           (SELECT count(*) FROM judged j WHERE j.slice = s.slice AND j.is_copy)
     FROM slices s;
 END
 $$;
