@@ -1,6 +1,6 @@
 """What the client is told: 202 with what became of its events, or a problem document (RFC 9457)."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from math import ceil
 from typing import Any, Final, NamedTuple
@@ -10,13 +10,12 @@ from argus_contract.judge import Reject
 
 from argus_ingest.buckets import UNIT, Verdict
 from argus_ingest.errors import TYPE_PREFIX, Header, ProblemError
+from argus_ingest.exchange import Exchange
+from argus_ingest.read import discard
 from argus_ingest.tenants import ADDRESS_POLICY, KEY_POLICY, Access
-
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _JSON: Final[Header] = (b"content-type", b"application/json")
 _PROBLEM: Final[Header] = (b"content-type", b"application/problem+json")
-_CLOSE: Final[Header] = (b"connection", b"close")
 _MAX_PREFLIGHT_AGE: Final = b"7200"
 """Seconds; browsers keep a preflight's answer no longer."""
 _ALLOWED_HEADERS: Final = b"authorization, content-encoding, content-type, x-api-key"
@@ -24,6 +23,9 @@ _EXPOSED_HEADERS: Final = b"ratelimit, ratelimit-policy, retry-after"
 
 _KEY: Final = KEY_POLICY.encode()
 _ADDRESS: Final = ADDRESS_POLICY.encode()
+_STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -105,18 +107,26 @@ def preflight() -> Answer:
     return Answer(HTTPStatus.NO_CONTENT, allowed, b"")
 
 
-async def send(
-    answer: Answer, send_message: Send, *, close: bool, linger: Awaitable[None] | None = None
-) -> None:
-    """Writes it; `close` ends the connection, but not before `linger` is over."""
+async def send(answer: Answer, exchange: Exchange, *, linger: bool = False) -> None:
+    """Writes it; `linger` takes what the client still sends before the connection ends."""
+    try:
+        await exchange.write(_render(answer, exchange))
+        if linger:
+            await discard(exchange)
+    finally:
+        exchange.finish()
+
+
+def _render(answer: Answer, exchange: Exchange) -> bytes:
     status, headers, body = answer
+    lines = [_STATUS_LINES[status]]
+    for name, value in headers:
+        lines += (name, b": ", value, b"\r\n")
     if status != HTTPStatus.NO_CONTENT:
-        headers.append((b"content-length", b"%d" % len(body)))
-    if close:
-        headers.append(_CLOSE)
-    await send_message({"type": "http.response.start", "status": status, "headers": headers})
-    if linger is not None:
-        await send_message({"type": "http.response.body", "body": body, "more_body": True})
-        await linger
-        body = b""
-    await send_message({"type": "http.response.body", "body": body})
+        lines.append(b"content-length: %d\r\n" % len(body))
+    if not exchange.keep_alive:
+        lines.append(b"connection: close\r\n")
+    lines.append(b"\r\n")
+    if exchange.method != "HEAD":
+        lines.append(body)
+    return b"".join(lines)

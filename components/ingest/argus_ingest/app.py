@@ -1,22 +1,34 @@
-"""The ASGI application: the hot route in front, the framework for everything else."""
+"""What the server serves: the hot route by itself, and the site, an ASGI application."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from typing import Any, Final
 
-from argus_ingest.answer import Send
-from argus_ingest.endpoint import PATH, Scope
-from argus_ingest.read import Receive
+from argus_ingest.exchange import Exchange
 
-AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+PATH: Final = "/v1/events"
+"""The hot route."""
+
+Message = MutableMapping[str, Any]
+AsgiApp = Callable[
+    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
+    Awaitable[None],
+]
 
 
 class App:
-    """Dispatches by path, before any framework has looked at the request."""
+    """`protocol.EdgeProtocol` takes the hot route from here before ASGI begins."""
 
-    def __init__(self, events: AsgiApp, site: AsgiApp) -> None:
-        self._events = events
+    def __init__(
+        self, events: Callable[[Exchange], Coroutine[Any, Any, None]], site: AsgiApp
+    ) -> None:
+        self.events = events
         self._site = site
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serves one request."""
-        is_hot = scope["type"] == "http" and scope["path"] == PATH
-        return (self._events if is_hot else self._site)(scope, receive, send)
+    def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> Awaitable[None]:
+        """Serves a request of any other route."""
+        return self._site(scope, receive, send)

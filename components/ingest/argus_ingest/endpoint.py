@@ -2,23 +2,24 @@
 
     flood → authenticate → denials → read → split → limit → judge → route → publish → answer
 
-A raw ASGI application, because the framework's own route costs as much as all of this together.
-What a framework would do besides (limits, errors, CORS, documentation) is therefore ours.
+Below any framework, whose own route costs as much as all of this together (ADR 0010). What one
+would do besides (limits, errors, CORS, documentation) is therefore ours.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from argus_contract.judge import Item, NotJsonError, Reject, not_json
 
 from argus_ingest import answer, decode, metrics
 from argus_ingest.address import UNKNOWN, AddressResolver
-from argus_ingest.answer import Answer, Send
+from argus_ingest.answer import Answer
+from argus_ingest.app import PATH
 from argus_ingest.authenticate import Authenticator
 from argus_ingest.buckets import ADDRESS, KEY, UNIT, Verdict
 from argus_ingest.budget import Budget
@@ -34,17 +35,15 @@ from argus_ingest.errors import (
     RateLimitedError,
     UnknownKeyError,
 )
+from argus_ingest.exchange import ClientGoneError, Exchange
 from argus_ingest.flood import FloodGuard
 from argus_ingest.limit import Limiter
 from argus_ingest.pressure import Pressure
 from argus_ingest.publish import Publisher
 from argus_ingest.read import (
     BodyReader,
-    ClientGoneError,
     Loan,
-    Receive,
     UnreadableBodyError,
-    discard,
     is_small,
 )
 from argus_ingest.route import Routing
@@ -52,20 +51,14 @@ from argus_ingest.tenants import KEY_POLICY, Access
 
 logger = logging.getLogger(__name__)
 
-PATH: Final = "/v1/events"
-
 _REFUSED_BY: Final = {ADDRESS: "ip", KEY: "key", ADDRESS | KEY: "both"}
-
-Scope = MutableMapping[str, Any]
 
 
 @dataclass(slots=True)
 class Request:
     """One request, and what its way has found out so far."""
 
-    scope: Scope
-    receive: Receive
-    headers: Mapping[bytes, bytes]
+    exchange: Exchange
     received: int
     """When its head came, in microseconds since the epoch: the events' time of receipt."""
     began: int
@@ -100,12 +93,9 @@ class EventsEndpoint:
         self.draining = False
         """Set once the process is to end: each answer then ends its connection."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, exchange: Exchange) -> None:
         """Answers one request; nothing but cancellation rises."""
-        headers = dict(scope["headers"])
-        request = Request(
-            scope, receive, headers, time.time_ns() // 1000, time.monotonic_ns() // 1000
-        )
+        request = Request(exchange, time.time_ns() // 1000, time.monotonic_ns() // 1000)
         try:
             given = await self._serve(request)
         except ClientGoneError:
@@ -118,16 +108,16 @@ class EventsEndpoint:
         except Exception:  # one request's defect is no other's
             logger.exception("a request met a defect")
             given = answer.problem(InternalError("A defect of ARGUS; its log says more."))
-        given.headers.extend(answer.cors(headers))
-        if request.consumed or is_small(headers):
-            await answer.send(given, send, close=self.draining)
-        else:
-            await answer.send(given, send, close=True, linger=discard(receive))
+        given.headers.extend(answer.cors(exchange.headers))
+        is_read = request.consumed or is_small(exchange.headers)
+        if self.draining or not is_read:
+            exchange.keep_alive = False
+        await answer.send(given, exchange, linger=not is_read)
         metrics.requests(request.tenant, given.status).inc()
         metrics.LATENCY.observe(time.monotonic_ns() / 1e9 - request.began / 1e6)
 
     async def _serve(self, request: Request) -> Answer:
-        method = request.scope["method"]
+        method = request.exchange.method
         if method == "OPTIONS":
             request.consumed = True
             return answer.preflight()
@@ -146,12 +136,12 @@ class EventsEndpoint:
 
     def _admit(self, request: Request) -> Access:
         """flood → authenticate."""
-        scope, guard = request.scope, self._steps.guard
-        request.address = self._steps.addresses.resolve(scope["client"], scope["headers"])
+        exchange, guard = request.exchange, self._steps.guard
+        request.address = self._steps.addresses.resolve(exchange.client, exchange.fields)
         guard.admit(request.address, request.began)
         try:
             return self._steps.authenticator.authenticate(
-                request.headers, scope["query_string"], request.received
+                exchange.headers, exchange.query, request.received
             )
         except UnknownKeyError:
             guard.punish(request.address, request.began)
@@ -161,7 +151,7 @@ class EventsEndpoint:
         """read → split → limit → judge → route → publish → answer."""
         body, limits = b"", None
         try:
-            media, body = await self._steps.reader.read(request.headers, request.receive, loan)
+            media, body = await self._steps.reader.read(request.exchange, loan)
             request.consumed = True
             raws = decode.separate(media, body, self._steps.max_events)
             limits = await self._limit(request, access, max(1, len(raws)))

@@ -37,7 +37,7 @@ from argus_ingest.endpoint import EventsEndpoint, Steps
 from argus_ingest.flood import FloodGuard
 from argus_ingest.limit import Limiter, SharedBuckets
 from argus_ingest.pressure import Pressure
-from argus_ingest.protocol import PairingProtocol
+from argus_ingest.protocol import EdgeProtocol
 from argus_ingest.publish import Publisher
 from argus_ingest.read import BodyReader
 from argus_ingest.settings import Settings
@@ -147,7 +147,7 @@ class Ingest:
             port=http.port,
             # uvicorn would take an App whose __call__ is no coroutine function for ASGI 2
             interface="asgi3",
-            http=PairingProtocol,
+            http=EdgeProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

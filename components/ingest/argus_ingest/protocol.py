@@ -1,121 +1,196 @@
-"""uvicorn's HTTP protocol with two changes: what uvicorn leaves open, and what it does twice.
+"""uvicorn's HTTP protocol with two changes: what uvicorn leaves open, and what ASGI makes dear.
 
 It bounds neither the size of a request's head nor the time that one may take, so anybody could have
 us remember a head without end, before any guard has seen it. Here such a connection ends.
 
-It writes head and body of an answer one after the other, and uvloop sends each at once: for answers
-of a few bytes the second call is the dearest part of all. So the first write of a turn of the loop
-waits for a second one in the same turn, or for the turn's end.
+And requests of the hot route go to their endpoint as they are, without ASGI in between (ADR 0010).
+All others go uvicorn's way, also on the same connection.
 """
 
 import asyncio
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, cast
+from urllib.parse import unquote
 
+import httptools
 from argus_contract.sizes import KIB
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from argus_ingest.app import PATH, App
+from argus_ingest.exchange import Exchange
 
 HEAD_BYTES: Final = 64 * KIB
 """Largest head of a request that does not come in one piece; a piece is at most 256 KiB."""
 HEAD_TIMEOUT: Final = 10.0
 """Seconds in which a connection's first head, or a head once begun, must be there."""
 
-
-class PairingTransport(asyncio.Transport):
-    """Joins two writes of one turn; everything else goes straight to the transport below."""
-
-    def __init__(self, below: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
-        self._below = below
-        self._loop = loop
-        self._held: bytes | None = None
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Holds the first write of a pair until the second or until the end of this turn."""
-        if self._held is None:
-            self._held = bytes(data)
-            self._loop.call_soon(self.flush)
-        else:
-            held, self._held = self._held, None
-            self._below.write(held + data)
-
-    def flush(self) -> None:
-        """Writes what is held."""
-        if self._held is not None:
-            held, self._held = self._held, None
-            self._below.write(held)
-
-    def close(self) -> None:
-        """Closes once all is written."""
-        self.flush()
-        self._below.close()
-
-    def abort(self) -> None:
-        """Closes at once."""
-        self._held = None
-        self._below.abort()
-
-    def is_closing(self) -> bool:
-        """Whether it is closed or being closed."""
-        return self._below.is_closing()
-
-    def pause_reading(self) -> None:
-        """Stops the flow from the client."""
-        self._below.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Lets it flow again."""
-        self._below.resume_reading()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What the transport below knows of the socket."""
-        return self._below.get_extra_info(name, default)
+_PATH: Final = PATH.encode()
 
 
-class PairingProtocol(HttpToolsProtocol):
-    """httptools' protocol on a transport that joins writes, with bounds for heads."""
+class EdgeProtocol(HttpToolsProtocol):
+    """httptools' protocol with bounds for heads, and a short way for the hot route."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._in_head = False
         self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._since = self.loop.time()
+        """When the connection began to wait for what it waits for now."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._serving: Exchange | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes a connection."""
-        super().connection_made(PairingTransport(transport, self.loop))
-        self._await_head()
+        super().connection_made(transport)
+        self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets it."""
-        self._stop_timer()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._serving is not None:
+            self._serving.hang_up()
+        if isinstance(self.cycle, Exchange):
+            self._set_cycle(None)
         super().connection_lost(exc)
+
+    def _look(self) -> None:
+        """Ends a connection that waits for too long: one timer for each, and none for a request."""
+        left = self._since + self._patience() - self.loop.time()
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._timer = self.loop.call_later(min(left, HEAD_TIMEOUT), self._look)
+
+    def _patience(self) -> float:
+        if self._in_head or self.cycle is None:
+            return HEAD_TIMEOUT
+        return self.timeout_keep_alive if self.cycle.response_complete else inf
 
     def data_received(self, data: bytes) -> None:
         """Parses a piece, after which a head may still be incomplete."""
         super().data_received(data)
         if self._in_head:
+            if not self._head_bytes:
+                self._since = self.loop.time()
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
                 self.send_400_response("The request's head is too large.")
-            elif self._head_timer is None:
-                self._await_head()
 
     def on_message_begin(self) -> None:
         """A request begins with this piece."""
-        super().on_message_begin()
         self._in_head = True
+        self.url = b""
+        self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A line of the head."""
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Its head is there."""
         self._in_head = False
         self._head_bytes = 0
-        self._stop_timer()
+        query = _query_of_hot(self.url)
+        if query is None:
+            self._begin_other()
+            return
+        parser = self.parser
+        self._begin(
+            Exchange(
+                self,
+                parser.get_method().decode("ascii"),
+                query,
+                self.headers,
+                keep_alive=parser.get_http_version() != "1.0" and parser.should_keep_alive(),
+            )
+        )
+
+    def _begin_other(self) -> None:
+        """As uvicorn does it, but later: only now it is known that this is its own."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
         super().on_headers_complete()
 
-    def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+    def _begin(self, exchange: Exchange) -> None:
+        before = self.cycle
+        self._set_cycle(exchange)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _set_cycle(self, exchange: Exchange | None) -> None:
+        """uvicorn asks the latest cycle whether it is complete, and may tell it to be the last."""
+        self.cycle = cast(RequestResponseCycle, exchange)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle | Exchange, app: Any) -> None:
+        if not isinstance(cycle, Exchange):
+            super()._start_asgi_task(cycle, app)
+            return
+        self._serving = cycle
+        task = self.loop.create_task(cast(App, app).events(cycle))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the latest request's body."""
+        cycle: object = self.cycle
+        if not isinstance(cycle, Exchange):
+            super().on_body(body)
+        elif not cycle.response_complete:
+            cycle.feed(body)
+
+    def on_message_complete(self) -> None:
+        """The latest request is complete."""
+        cycle: object = self.cycle
+        if isinstance(cycle, Exchange):
+            cycle.end()
+        else:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The next request's turn, if there is one already."""
+        self.server_state.total_requests += 1
+        self._serving = None
+        if self.transport.is_closing():
+            return
+        self._since = self.loop.time()
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def pause_reading(self) -> None:
+        """Takes nothing more from the client."""
+        self.flow.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Takes more again."""
+        self.flow.resume_reading()
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the client takes more."""
+        self.transport.write(data)
+        if self.flow.write_paused:
+            await self.flow.drain()
+
+    def finished(self, *, keep_alive: bool) -> None:
+        """An exchange is over."""
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+
+def _query_of_hot(url: bytes) -> bytes | None:
+    """The query of a target that is the hot route's, None for any other."""
+    path, _, query = url.partition(b"?")
+    if path == _PATH:
+        return query
+    parsed = httptools.parse_url(url)  # a proxy's absolute form, or one with escapes
+    if unquote((parsed.path or b"").decode("ascii")) != PATH:
+        return None
+    return parsed.query or b""

@@ -5,8 +5,8 @@ with the request until it is answered (`Loan`).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from argus_contract.sizes import KIB, MIB
 
@@ -18,10 +18,9 @@ from argus_ingest.errors import (
     UnsupportedEncodingError,
     UnsupportedMediaTypeError,
 )
+from argus_ingest.exchange import ClientGoneError, Exchange
 from argus_ingest.inflate import ENCODINGS, InflateError, TooLargeError, inflate
 from argus_ingest.settings import LimitSettings
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 JSON: Final = b"application/json"
 NDJSON: Final = b"application/x-ndjson"
@@ -38,10 +37,6 @@ _LINGER_BYTES: Final = 32 * MIB
 """Seconds and bytes for which an answered client may go on sending before the connection ends."""
 _THREADS: Final = 2
 """Larger ones inflated at once; what they give is counted only when it is there."""
-
-
-class ClientGoneError(Exception):
-    """The client hung up before its body was complete: there is nobody to answer."""
 
 
 class UnreadableBodyError(Exception):
@@ -85,17 +80,21 @@ class BodyReader:
         self._deadlines = deadlines
         self._threads = asyncio.Semaphore(_THREADS)
 
-    async def read(
-        self, headers: Mapping[bytes, bytes], receive: Receive, loan: Loan
-    ) -> tuple[bytes, bytes]:
+    async def read(self, exchange: Exchange, loan: Loan) -> tuple[bytes, bytes]:
         """The media type and the inflated body.
 
         Raises the 408, 413, 415 and 503 problems, ClientGoneError, and UnreadableBodyError.
         """
-        media = _media_type(headers)
-        encoding = _encoding(headers)
-        self._judge_announced(headers)
-        body = await self._collect(receive, loan)
+        media = _media_type(exchange.headers)
+        encoding = _encoding(exchange.headers)
+        self._judge_announced(exchange.headers)
+        body = exchange.take_whole()
+        if body is None:
+            body = await self._collect(exchange, loan)
+        elif len(body) <= self._limits.body_bytes:
+            loan.take(len(body))
+        else:
+            raise self._too_large()
         if encoding is None:
             return media, body
         return media, await self._inflate(body, encoding, loan)
@@ -112,26 +111,19 @@ class BodyReader:
             members={"limit": limit},
         )
 
-    async def _collect(self, receive: Receive, loan: Loan) -> bytes:
+    async def _collect(self, exchange: Exchange, loan: Loan) -> bytes:
+        body, more = bytearray(), True
         try:
             with self._deadlines.wait():
-                chunk, more = _chunk(await receive())
-                loan.take(len(chunk))
-                if not more and len(chunk) <= self._limits.body_bytes:
-                    return chunk
-                return await self._collect_rest(chunk, receive, loan)
+                while more and len(body) <= self._limits.body_bytes:
+                    piece, more = await exchange.read()
+                    loan.take(len(piece))
+                    body += piece
         except TimeoutError:
             raise SlowBodyError(
                 f"The body did not arrive within {self._deadlines.timeout:g} s.", retry_after=1.0
             ) from None
 
-    async def _collect_rest(self, first: bytes, receive: Receive, loan: Loan) -> bytes:
-        body = bytearray(first)
-        more = True
-        while more and len(body) <= self._limits.body_bytes:
-            chunk, more = _chunk(await receive())
-            loan.take(len(chunk))
-            body += chunk
         if len(body) > self._limits.body_bytes:
             raise self._too_large()
         return bytes(body)
@@ -160,7 +152,7 @@ def is_small(headers: Mapping[bytes, bytes]) -> bool:
     return not chunked and (length is None or int(length) <= _SMALL)
 
 
-async def discard(receive: Receive) -> None:
+async def discard(exchange: Exchange) -> None:
     """Drops what the client still sends, for a moment.
 
     Closing a connection with unread data resets it, and a reset may overtake the answer.
@@ -169,16 +161,10 @@ async def discard(receive: Receive) -> None:
     try:
         async with asyncio.timeout(_LINGER):
             while more and dropped < _LINGER_BYTES:
-                chunk, more = _chunk(await receive())
-                dropped += len(chunk)
+                piece, more = await exchange.read()
+                dropped += len(piece)
     except (ClientGoneError, TimeoutError):
         return
-
-
-def _chunk(message: Mapping[str, Any]) -> tuple[bytes, bool]:
-    if message["type"] == "http.disconnect":
-        raise ClientGoneError
-    return message["body"], message["more_body"]
 
 
 def _inflate_inline(body: bytes, encoding: str, limit: int) -> bytes | None:

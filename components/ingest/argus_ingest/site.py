@@ -8,7 +8,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from argus_ingest import answer, openapi
-from argus_ingest.endpoint import PATH
+from argus_ingest.app import PATH
 from argus_ingest.errors import MethodNotAllowedError, NotFoundError, ProblemError
 
 _TITLE = "ARGUS"

@@ -163,3 +163,37 @@ def state(
 ) -> PartitionState:
     """A partition of 100 records, all of them read, unless said otherwise."""
     return PartitionState(start, end, committed, recent, size)
+
+
+class FakeConnection:
+    """A client that takes what it is given."""
+
+    def __init__(self) -> None:
+        self.client: tuple[str, int] | None = ("192.0.2.1", 4711)
+        self.written = b""
+        self.pauses = self.resumes = 0
+        self.ended: bool | None = None
+        """Once an answer is complete: whether the connection ended with it."""
+
+    def pause_reading(self) -> None:
+        self.pauses += 1
+
+    def resume_reading(self) -> None:
+        self.resumes += 1
+
+    async def write(self, data: bytes) -> None:
+        self.written += data
+
+    def finished(self, *, keep_alive: bool) -> None:
+        assert self.ended is None, "answered twice"
+        self.ended = not keep_alive
+
+    def answer(self) -> tuple[int, dict[bytes, bytes], bytes]:
+        """Status, headers and body of what was written; 0 where nothing was."""
+        if not self.written:
+            return 0, {}, b""
+        head, _, body = self.written.partition(b"\r\n\r\n")
+        status, *lines = head.split(b"\r\n")
+        headers = dict(line.split(b": ", 1) for line in lines)
+        assert int(headers[b"content-length"]) == len(body)
+        return int(status.split()[1]), headers, body

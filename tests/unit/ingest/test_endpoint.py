@@ -4,9 +4,8 @@ import asyncio
 import gzip
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from argus_contract import headers, names
@@ -20,6 +19,7 @@ from argus_ingest.deadlines import Deadlines
 from argus_ingest.decode import slices
 from argus_ingest.denials import Denials
 from argus_ingest.endpoint import EventsEndpoint, Steps
+from argus_ingest.exchange import Exchange
 from argus_ingest.flood import FloodGuard
 from argus_ingest.limit import Limiter
 from argus_ingest.pressure import Pressure
@@ -33,6 +33,7 @@ from tests.unit.ingest.helpers import (
     PUBLIC_KEY,
     SERVER_KEY,
     FakeBuckets,
+    FakeConnection,
     FakeLog,
     FakeWatcher,
     document,
@@ -41,7 +42,6 @@ from tests.unit.ingest.helpers import (
 OTHER_KEY = generate(KeyKind.SERVER)
 EVENT = b'{"event":"signup","properties":{"plan":"pro"}}'
 MIB = 1 << 20
-Message = dict[str, Any]
 
 
 class Edge:
@@ -81,45 +81,33 @@ class Edge:
         self.pressure.update(documents)
 
     async def post(
-        self, receive: Callable[[], Awaitable[Message]], **headers: str
+        self, *pieces: bytes, then: str = "end", **headers: str
     ) -> tuple[int, dict[bytes, bytes], bytes]:
-        """Status, headers and body of the answer; 0 where there was none."""
-        sent: list[Message] = []
+        """Status, headers and body of the answer; 0 where there was none.
 
-        async def send(message: Any) -> None:
-            sent.append(message)
-
+        The body comes in pieces, a turn of the loop each, and then ends, or the client hangs up
+        (`gone`), or neither (`open`).
+        """
         named = {"authorization": f"Bearer {SERVER_KEY}", **headers}
-        scope: Message = {
-            "type": "http",
-            "method": "POST",
-            "path": "/v1/events",
-            "query_string": b"",
-            "client": ("192.0.2.1", 4711),
-            "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in named.items()],
-        }
-        await self.endpoint(scope, receive, send)
-        if not sent:
-            return 0, {}, b""
-        body = b"".join(message["body"] for message in sent[1:])
-        return sent[0]["status"], dict(sent[0]["headers"]), body
+        fields = [(k.replace("_", "-").encode(), v.encode()) for k, v in named.items()]
+        client = FakeConnection()
+        exchange = Exchange(client, "POST", b"", fields, keep_alive=True)
+        answering = asyncio.create_task(self.endpoint(exchange))
+        try:
+            for piece in pieces:
+                await asyncio.sleep(0)
+                exchange.feed(piece)
+            if then != "open":
+                {"end": exchange.end, "gone": exchange.hang_up}[then]()
+            await answering
+        finally:
+            answering.cancel()
+        assert client.ended is (None if then == "gone" else not exchange.keep_alive)
+        return client.answer()
 
-    async def send(self, *chunks: bytes, **headers: str) -> tuple[int, dict[bytes, bytes], bytes]:
-        """Posts a body in chunks."""
-        return await self.post(feed(*chunks), **headers)
-
-
-def feed(*chunks: bytes, then: Message | None = None) -> Callable[[], Awaitable[Message]]:
-    """Gives the chunks one by one, then another message where the body is not complete."""
-    left = list(chunks)
-
-    async def receive() -> Message:
-        if not left:
-            return then or {"type": "http.disconnect"}
-        body = left.pop(0)
-        return {"type": "http.request", "body": body, "more_body": bool(left) or then is not None}
-
-    return receive
+    async def send(self, *pieces: bytes, **headers: str) -> tuple[int, dict[bytes, bytes], bytes]:
+        """Posts a body in pieces."""
+        return await self.post(*pieces, **headers)
 
 
 @asynccontextmanager
@@ -146,8 +134,7 @@ async def test_a_request_in_chunks() -> None:
 
 async def test_a_client_that_hangs_up_within_its_body_leaves_nothing() -> None:
     async with running() as edge:
-        gone = feed(EVENT, then={"type": "http.disconnect"})
-        assert await edge.post(gone) == (0, {}, b"")
+        assert await edge.post(EVENT, then="gone") == (0, {}, b"")
         assert edge.budget.used == 0
     assert edge.log.records == []
 
@@ -156,14 +143,8 @@ async def test_a_client_that_hangs_up_within_its_body_leaves_nothing() -> None:
 async def test_a_request_cancelled_anywhere_leaves_nothing(after: float) -> None:
     async with running() as edge:
         edge.log.gate.clear()
-        never = asyncio.Event()
-
-        async def stall() -> Message:
-            await never.wait()
-            return {}
-
         waiting = [
-            asyncio.create_task(edge.post(stall)),
+            asyncio.create_task(edge.post(EVENT[:5], then="open")),
             asyncio.create_task(edge.send(EVENT)),
             asyncio.create_task(edge.send(b"[" + b",".join([EVENT] * 5_000) + b"]")),
         ]
@@ -209,10 +190,6 @@ async def test_busy_is_503_and_passes() -> None:
 TIGHT = Limits(per_key=Bucket(0.5, 4), per_ip=Bucket(0.5, 100))
 
 
-async def never() -> Message:
-    raise AssertionError("the body was read")
-
-
 @pytest.mark.parametrize("key", [SERVER_KEY, PUBLIC_KEY])
 async def test_over_an_empty_bucket_the_answer_is_the_same_but_the_body_is_not_read(
     key: str,
@@ -225,7 +202,7 @@ async def test_over_an_empty_bucket_the_answer_is_the_same_but_the_body_is_not_r
             assert (await edge.send(EVENT, authorization=authorization))[0] == 202
         refused = await edge.send(EVENT, authorization=authorization)
         calls = len(buckets.calls)
-        early = await edge.post(never, authorization=authorization)
+        early = await edge.post(then="open", authorization=authorization)
         assert len(buckets.calls) == calls
     assert (refused[0], early[0]) == (429, 429)
     assert early[1][b"retry-after"] == refused[1][b"retry-after"] == b"2"
@@ -242,7 +219,7 @@ async def test_an_empty_bucket_of_an_address_is_refused_early_with_both_buckets_
         for _ in range(2):
             assert (await edge.send(EVENT, **public))[0] == 202
         refused = await edge.send(EVENT, **public)
-        early = await edge.post(never, **public)
+        early = await edge.post(then="open", **public)
         assert early == refused
         assert refused[1][b"ratelimit"] == b'"key";r=98;t=2, "ip";r=0;t=2'
         assert json.loads(refused[2])["bucket"] == "ip"
@@ -256,7 +233,7 @@ async def test_a_raised_limit_and_a_revoked_key_count_at_once() -> None:
         edge.learn(document(limits=Limits(per_key=Bucket(0.5, 5), per_ip=Bucket(0.5, 100))))
         assert [(await edge.send(EVENT))[0] for _ in range(2)] == [202, 429]
         edge.learn(document(limits=TIGHT, keys=()))
-        assert (await edge.post(never))[0] == 401
+        assert (await edge.post(then="open"))[0] == 401
 
 
 async def test_what_the_buckets_refuse_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:

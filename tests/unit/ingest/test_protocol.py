@@ -1,4 +1,4 @@
-"""Head and body of an answer in one write; heads of requests within bounds."""
+"""Heads within bounds; the hot route and others on one connection, each its own way."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,72 +7,14 @@ from typing import Any
 
 import pytest
 import uvicorn
-from argus_ingest import protocol
-from argus_ingest.protocol import HEAD_BYTES, PairingProtocol, PairingTransport
+from argus_ingest import answer, protocol
+from argus_ingest.answer import Answer
+from argus_ingest.app import App
+from argus_ingest.exchange import Exchange
+from argus_ingest.protocol import HEAD_BYTES, EdgeProtocol
 from argus_runtime.http import serving
 
 PATIENCE = 5.0
-
-
-class Below(asyncio.Transport):
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[bytes | str] = []
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.told.append(bytes(data))
-
-    def close(self) -> None:
-        self.told.append("close")
-
-    def abort(self) -> None:
-        self.told.append("abort")
-
-
-def pair() -> tuple[PairingTransport, Below]:
-    below = Below()
-    return PairingTransport(below, asyncio.get_running_loop()), below
-
-
-async def test_two_writes_of_one_turn_are_one() -> None:
-    transport, below = pair()
-    transport.write(b"head")
-    transport.write(b"body")
-    assert below.told == [b"headbody"]
-    await asyncio.sleep(0)
-    assert below.told == [b"headbody"]
-
-
-async def test_a_single_write_leaves_with_the_turn() -> None:
-    transport, below = pair()
-    transport.write(b"head")
-    assert below.told == []
-    await asyncio.sleep(0)
-    assert below.told == [b"head"]
-
-
-async def test_order_is_kept_over_any_number_of_writes() -> None:
-    transport, below = pair()
-    for n in range(7):
-        transport.write(b"%d" % n)
-        if n % 3 == 0:
-            await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert b"".join(part for part in below.told if isinstance(part, bytes)) == b"0123456"
-
-
-async def test_closing_loses_nothing_and_aborting_everything() -> None:
-    transport, below = pair()
-    transport.write(b"head")
-    transport.close()
-    assert below.told == [b"head", "close"]
-    transport, below = pair()
-    transport.write(b"head")
-    transport.abort()
-    await asyncio.sleep(0)
-    assert below.told == ["abort"]
 
 
 async def say_ok(_scope: Any, _receive: Any, send: Any) -> None:
@@ -82,22 +24,43 @@ async def say_ok(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-@asynccontextmanager
-async def connection() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    config = uvicorn.Config(
-        say_ok,
+async def echo(exchange: Exchange) -> None:
+    """Answers with what was asked; `slow` as a query waits before it reads."""
+    if exchange.query == b"slow":
+        await asyncio.sleep(0.3)
+    body, more = b"", True
+    while more:
+        piece, more = await exchange.read()
+        body += piece
+    said = b"%b %b" % (exchange.method.encode(), body)
+    await answer.send(Answer(200, [], said), exchange)
+
+
+def config(keep_alive: int = 5) -> uvicorn.Config:
+    return uvicorn.Config(
+        App(echo, say_ok),
         interface="asgi3",
         host="127.0.0.1",
         port=0,
-        http=PairingProtocol,
+        http=EdgeProtocol,
         lifespan="off",
         log_config=None,
+        proxy_headers=False,
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=keep_alive,
     )
-    async with serving(config) as server, asyncio.timeout(PATIENCE):
+
+
+@asynccontextmanager
+async def connection(
+    keep_alive: int = 5,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async with serving(config(keep_alive)) as server, asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.bound_port)
-        yield reader, writer
-        writer.close()
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
 
 
 async def test_a_head_without_end_ends_its_connection() -> None:
@@ -140,3 +103,102 @@ async def test_heads_in_pieces_and_large_bodies_are_answered() -> None:
             await asyncio.sleep(0.01)
             writer.write(b"\r\n\r\n" + b"x" * (2 * HEAD_BYTES))
             await reader.readuntil(b"ok")
+
+
+def post(target: bytes, body: bytes, *lines: bytes) -> bytes:
+    head = [b"POST %b HTTP/1.1" % target, b"content-length: %d" % len(body), *lines]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+async def answers(reader: asyncio.StreamReader, count: int) -> list[bytes]:
+    """The bodies of so many answers."""
+    found = []
+    for _ in range(count):
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        size = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+        found.append(await reader.readexactly(size))
+    return found
+
+
+HOT = b"/v1/events"
+
+
+@pytest.mark.parametrize(
+    "target", [HOT, HOT + b"?key=k", b"http://edge" + HOT, b"/v1/event%73", HOT + b"#x"]
+)
+async def test_every_form_of_the_hot_target_takes_the_short_way(target: bytes) -> None:
+    async with connection() as (reader, writer):
+        writer.write(post(target, b"hello"))
+        assert await answers(reader, 1) == [b"POST hello"]
+
+
+@pytest.mark.parametrize("target", [b"/", b"/v1/events/", b"/v1/eventsx", b"/V1/events"])
+async def test_other_targets_go_to_the_site(target: bytes) -> None:
+    async with connection() as (reader, writer):
+        writer.write(post(target, b""))
+        assert await answers(reader, 1) == [b"ok"]
+
+
+async def test_pipelined_requests_are_answered_in_their_order_whichever_way_they_go() -> None:
+    async with connection() as (reader, writer):
+        writer.write(
+            post(HOT + b"?slow", b"1") + post(b"/", b"") + post(HOT, b"2") + post(b"/", b"")
+        )
+        assert await answers(reader, 4) == [b"POST 1", b"ok", b"POST 2", b"ok"]
+
+
+async def test_a_large_body_is_taken_no_faster_than_it_is_read() -> None:
+    async with connection() as (reader, writer):
+        writer.write(post(HOT + b"?slow", b"x" * 1_000_000))
+        assert await answers(reader, 1) == [b"POST " + b"x" * 1_000_000]
+        writer.write(post(HOT, b"again"))
+        assert await answers(reader, 1) == [b"POST again"]
+
+
+async def test_a_client_that_waits_to_continue_is_told_to() -> None:
+    async with connection() as (reader, writer):
+        writer.write(post(HOT, b"12345", b"expect: 100-continue")[:-5])
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"12345")
+        assert await answers(reader, 1) == [b"POST 12345"]
+
+
+@pytest.mark.parametrize(
+    "request_", [b"POST %b HTTP/1.0\r\n\r\n" % HOT, post(HOT, b"", b"connection: close")]
+)
+async def test_a_connection_ends_where_its_client_wants_it(request_: bytes) -> None:
+    async with connection() as (reader, writer):
+        writer.write(request_)
+        said = await reader.read()
+        assert b"\r\nconnection: close\r\n" in said
+        assert said.endswith(b"POST ")
+
+
+async def test_the_answer_to_head_has_no_body() -> None:
+    async with connection() as (reader, writer):
+        writer.write(b"HEAD %b HTTP/1.1\r\nhost: x\r\n\r\n" % HOT + post(HOT, b"next"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"content-length: 5\r\n" in head
+        assert await answers(reader, 1) == [b"POST next"]
+
+
+async def test_an_idle_connection_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT", 0.1)
+    async with connection(keep_alive=1) as (reader, writer):
+        writer.write(post(HOT, b""))
+        assert await answers(reader, 1) == [b"POST "]
+        await asyncio.sleep(0.5)
+        writer.write(post(HOT, b""))
+        assert await answers(reader, 1) == [b"POST "]
+        assert await reader.read() == b""
+
+
+async def test_a_server_that_ends_waits_for_the_answer_under_way() -> None:
+    async with serving(config()) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.bound_port)
+        writer.write(post(HOT + b"?slow", b"1"))
+        await asyncio.sleep(0.02)
+    said = await reader.read()
+    writer.close()
+    assert b"connection: close" in said
+    assert said.endswith(b"POST 1")
