@@ -19,7 +19,6 @@ from argus_contract.judge import Item, NotJsonError, Reject, not_json
 from argus_ingest import answer, decode, metrics
 from argus_ingest.address import UNKNOWN, AddressResolver
 from argus_ingest.answer import Answer
-from argus_ingest.app import PATH
 from argus_ingest.authenticate import Authenticator
 from argus_ingest.buckets import ADDRESS, KEY, UNIT, Verdict
 from argus_ingest.budget import Budget
@@ -35,7 +34,7 @@ from argus_ingest.errors import (
     RateLimitedError,
     UnknownKeyError,
 )
-from argus_ingest.exchange import ClientGoneError, Exchange
+from argus_ingest.exchange import PATH, ClientGoneError, Exchange
 from argus_ingest.flood import FloodGuard
 from argus_ingest.limit import Limiter
 from argus_ingest.pressure import Pressure

@@ -13,6 +13,9 @@ from argus_contract.sizes import KIB
 
 from argus_ingest.errors import Header
 
+PATH: Final = "/v1/events"
+"""The hot route."""
+
 _UNREAD: Final = 64 * KIB
 """Bytes of a body that may wait to be read; more is left to the client's end of the connection."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -27,7 +27,6 @@ from argus_ingest.adapters.kafka_watcher import KafkaWatcher
 from argus_ingest.adapters.redis_buckets import RedisBuckets
 from argus_ingest.adapters.redis_cluster_buckets import RedisClusterBuckets
 from argus_ingest.address import AddressResolver
-from argus_ingest.app import App
 from argus_ingest.authenticate import Authenticator
 from argus_ingest.buckets import LocalBuckets
 from argus_ingest.budget import Budget
@@ -37,7 +36,7 @@ from argus_ingest.endpoint import EventsEndpoint, Steps
 from argus_ingest.flood import FloodGuard
 from argus_ingest.limit import Limiter, SharedBuckets
 from argus_ingest.pressure import Pressure
-from argus_ingest.protocol import EdgeProtocol
+from argus_ingest.protocol import App, EdgeProtocol
 from argus_ingest.publish import Publisher
 from argus_ingest.read import BodyReader
 from argus_ingest.settings import Settings

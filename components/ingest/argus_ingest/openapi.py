@@ -14,8 +14,8 @@ from argus_contract.sizes import KIB, MAX_BODY, MAX_EVENT, MAX_EVENTS, MAX_INFLA
 from msgspec import Meta
 
 from argus_ingest import errors
-from argus_ingest.app import PATH
 from argus_ingest.errors import TYPE_PREFIX, ProblemError
+from argus_ingest.exchange import PATH
 
 _UUID: Final = Meta(pattern=f"^{UUID_PATTERN}$", description="A UUID")
 _OBJECT: Final = dict[str, Any]

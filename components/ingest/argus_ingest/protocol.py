@@ -8,6 +8,7 @@ All others go uvicorn's way, also on the same connection.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from math import inf
 from typing import Any, Final, cast
 from urllib.parse import unquote
@@ -16,8 +17,7 @@ import httptools
 from argus_contract.sizes import KIB
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from argus_ingest.app import PATH, App
-from argus_ingest.exchange import Exchange
+from argus_ingest.exchange import PATH, Exchange
 
 HEAD_BYTES: Final = 64 * KIB
 """Largest head of a request that does not come in one piece; a piece is at most 256 KiB."""
@@ -25,6 +25,26 @@ HEAD_TIMEOUT: Final = 10.0
 """Seconds in which a connection's first head, or a head once begun, must be there."""
 
 _PATH: Final = PATH.encode()
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class App:
+    """What the server serves: the hot route by itself, and the site, an ASGI application."""
+
+    def __init__(
+        self,
+        events: Callable[[Exchange], Coroutine[Any, Any, None]],
+        site: Callable[[Message, Receive, Send], Awaitable[None]],
+    ) -> None:
+        self.events = events
+        self._site = site
+
+    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serves a request of any other route."""
+        return self._site(scope, receive, send)
 
 
 class EdgeProtocol(HttpToolsProtocol):

@@ -8,8 +8,8 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from argus_ingest import answer, openapi
-from argus_ingest.app import PATH
 from argus_ingest.errors import MethodNotAllowedError, NotFoundError, ProblemError
+from argus_ingest.exchange import PATH
 
 _TITLE = "ARGUS"
 _VERSION = "1"

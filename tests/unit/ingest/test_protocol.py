@@ -9,9 +9,8 @@ import pytest
 import uvicorn
 from argus_ingest import answer, protocol
 from argus_ingest.answer import Answer
-from argus_ingest.app import App
 from argus_ingest.exchange import Exchange
-from argus_ingest.protocol import HEAD_BYTES, EdgeProtocol
+from argus_ingest.protocol import HEAD_BYTES, App, EdgeProtocol
 from argus_runtime.http import serving
 
 PATIENCE = 5.0
