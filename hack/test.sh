@@ -24,7 +24,7 @@ lint() {
   "$bin/yamllint" --strict .
 }
 
-types() { "$bin/mypy" components operator tests hack/*.py; }
+types() { "$bin/mypy" components operator bench tests hack/*.py; }
 
 layers() { "$bin/lint-imports"; }
 

@@ -1,0 +1,96 @@
+"""The budgets, and how figures are held against them. Pure.
+
+A figure that was not measured has failed: a budget that nobody measures is none.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+Figures = Mapping[str, float]
+"""What was measured, by the names that the budgets use."""
+
+MODES: Final = ("single", "batch")
+"""Requests of one event, and of a hundred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most that a figure may be."""
+
+    figure: str
+    title: str
+    must: float
+    unit: str
+    aim: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A budget and the figure that was held against it; None was not measured."""
+
+    budget: Budget
+    figure: float | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the figure is there, is a number, and is not above the budget."""
+        return (
+            self.figure is not None
+            and math.isfinite(self.figure)
+            and self.figure <= self.budget.must
+        )
+
+    @property
+    def reached(self) -> bool:
+        """Whether even the aim is met."""
+        aim = self.budget.aim
+        return self.passed and aim is not None and self.figure is not None and self.figure <= aim
+
+
+COST: Final = (
+    Budget("single.whole", "whole system, single-event requests", 100, "µs/event", aim=60),
+    Budget("single.ingest", "ingest, single-event requests", 60, "µs/request"),
+    Budget("single.stream", "stream, single-event requests", 14, "µs/event"),
+    Budget("single.postgres", "PostgreSQL, single-event requests", 16, "µs/row"),
+    Budget("batch.whole", "whole system, batches of 100", 30, "µs/event", aim=15),
+    Budget("batch.ingest", "ingest, batches of 100", 5, "µs/event"),
+    Budget("batch.stream", "stream, batches of 100", 9, "µs/event"),
+    Budget("batch.postgres", "PostgreSQL, batches of 100", 13, "µs/row"),
+)
+MEMORY: Final = (
+    Budget("resident.ingest", "memory of an ingest process at saturation", 150, "MiB"),
+    Budget("resident.stream", "memory of a stream process at saturation", 250, "MiB"),
+)
+LOSS: Final = tuple(
+    Budget(f"{mode}.{figure}", f"{title}, {mode}", 0, "events")
+    for mode in MODES
+    for figure, title in (
+        ("lost", "acknowledged and no row"),
+        ("twice", "stored twice"),
+        ("refused", "requests not answered 202"),
+    )
+)
+LATENCY: Final = tuple(
+    Budget(f"{mode}.{figure}", f"{title} at 70 %, {mode}", must, "ms")
+    for mode in MODES
+    for figure, title, must in (
+        ("accept_p99", "accept p99", 25.0),
+        ("row_p99", "accept to row visible p99", 2000.0),
+        ("live_p99", "accept to live counter p99", 2000.0),
+    )
+)
+LOCAL: Final = (*COST, *MEMORY, *LATENCY, *LOSS)
+"""The budgets of `make bench-local`."""
+
+
+def judge(budgets: Iterable[Budget], figures: Figures) -> list[Verdict]:
+    """Each budget with its figure."""
+    return [Verdict(budget, figures.get(budget.figure)) for budget in budgets]
+
+
+def tally(verdicts: Sequence[Verdict]) -> tuple[int, int]:
+    """How many passed, and how many failed."""
+    passed = sum(verdict.passed for verdict in verdicts)
+    return passed, len(verdicts) - passed

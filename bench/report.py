@@ -1,0 +1,108 @@
+"""What people see: a line while something goes on, tables at the end."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import budgets
+from bench.budgets import Verdict
+from bench.results import Results
+from bench.trial import Run
+
+COMPONENTS: Final = ("ingest", "kafka", "redis", "stream", "postgres")
+
+_console: Final = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+_began: Final = time.monotonic()
+
+
+def progress(line: str) -> None:
+    """A line with the minutes and seconds since the bench began."""
+    minutes, seconds = divmod(round(time.monotonic() - _began), 60)
+    _console.print(f"[dim]{minutes:2}:{seconds:02}[/]  {line}", soft_wrap=True)
+
+
+def run_line(mode: str, number: int, run: Run) -> str:
+    """One run in a line."""
+    parts = "  ".join(f"{name} {run.cpu[name]:.2f}" for name in COMPONENTS)
+    return (
+        f"{mode} {number}: {run.accepted:,.0f} accepted/s, {run.stored:,.0f} stored/s, "
+        f"p50 {run.p50:.1f} p99 {run.p99:.1f} ms, µs/event: whole {run.whole:.1f} = {parts}  "
+        f"(load {run.cpu['load']:.1f}), lost {run.lost}"
+    )
+
+
+def runs_table(results: Results) -> Table:
+    """Every run of every mode."""
+    table = Table(title="CPU in µs per event (user + system, all processes of a component)")
+    for heading in ("mode", "run", "events/s", "stored/s", "p50 ms", "p99 ms", "p99.9 ms"):
+        table.add_column(heading, justify="right")
+    for name in ("whole", *COMPONENTS, "load"):
+        table.add_column(name, justify="right")
+    for mode, runs in results.runs.items():
+        for number, run in enumerate(runs, 1):
+            costs = [run.whole, *(run.cpu[name] for name in (*COMPONENTS, "load"))]
+            table.add_row(*_row(mode, str(number), run, costs))
+        figures = results.figures
+        medians = [figures[f"{mode}.{name}"] for name in ("whole", *COMPONENTS, "load")]
+        table.add_row(
+            *(mode, "median", f"{figures[f'{mode}.accepted']:,.0f}"),
+            f"{figures[f'{mode}.stored']:,.0f}",
+            *(f"{figures[f'{mode}.{name}']:.1f}" for name in ("p50", "p99", "p999")),
+            *(f"{cost:.2f}" for cost in medians),
+            style="bold",
+            end_section=True,
+        )
+    return table
+
+
+def _row(mode: str, number: str, run: Run, costs: Sequence[float]) -> list[str]:
+    return [
+        *(mode, number, f"{run.accepted:,.0f}", f"{run.stored:,.0f}"),
+        *(f"{run.p50:.1f}", f"{run.p99:.1f}", f"{run.p999:.1f}"),
+        *(f"{cost:.2f}" for cost in costs),
+    ]
+
+
+def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
+    """Each budget and what was measured."""
+    table = Table(title="Budgets")
+    for heading, justify in (("budget", "left"), ("must", "right"), ("aim", "right")):
+        table.add_column(heading, justify="left" if justify == "left" else "right")
+    table.add_column("measured", justify="right")
+    table.add_column("")
+    for verdict in verdicts:
+        budget = verdict.budget
+        measured = "—" if verdict.figure is None else f"{verdict.figure:,.1f} {budget.unit}"
+        aim = "" if budget.aim is None else f"≤ {budget.aim:g}"
+        table.add_row(
+            budget.title,
+            f"≤ {budget.must:g}",
+            aim,
+            measured,
+            ("[green]passed, aim too[/]" if verdict.reached else "[green]passed[/]")
+            if verdict.passed
+            else "[red]FAILED[/]",
+        )
+    return table
+
+
+def conclude(verdicts: Sequence[Verdict]) -> bool:
+    """The table and the last line; whether all passed."""
+    passed, failed = budgets.tally(verdicts)
+    _console.print(verdicts_table(verdicts))
+    _console.print(f"{passed} passed, {failed} failed")
+    return not failed
+
+
+def show(results: Results) -> None:
+    """The machine and the runs."""
+    machine = results.machine
+    _console.print(
+        f"\n{machine.processor}, {machine.cores} cores, kernel {machine.kernel}, "
+        f"Python {machine.python}, ARGUS {machine.commit}"
+    )
+    _console.print(runs_table(results))

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs the bench on this host with the images that the chart runs. Usage: bench.sh COMMAND [OPTION...]; see
+# bench.sh COMMAND --help.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+cd "$ROOT"
+hack/sync.sh
+case " $* " in
+  *' --help '* | *' -h '*) exec .venv/bin/python -m bench "$@" ;;
+esac
+hack/docker.sh
+hack/tools.sh helm
+printed=$(hack/images.sh --print kafka valkey timescaledb)
+mapfile -t images <<<"$printed"
+exec .venv/bin/python -m bench "$@" \
+  --kafka-image "${images[0]}" --valkey-image "${images[1]}" --postgres-image "${images[2]}"
