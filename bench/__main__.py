@@ -8,16 +8,27 @@ from pathlib import Path
 
 import msgspec
 
-from bench import budgets, local, report, results
+from bench import budgets, comparison, local, picture, report, results
+from bench.chart import ROOT
 from bench.engines import Images
 from bench.local import Setting
+from bench.results import Results
+
+PICTURE = ROOT / "docs" / "performance.svg"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, does in (("local", "the whole system on this host, held against its budgets"),):
-        _add_setting(commands.add_parser(name, help=does, description=does))
+    does = "the whole system on this host, held against its budgets"
+    _add_setting(commands.add_parser("local", help=does, description=does))
+    does = "the last bench against bench/baseline.json, as ratios"
+    compare = commands.add_parser("compare", help=does, description=does)
+    compare.add_argument("--results", type=Path, default=results.STATE / "local.json")
+    compare.add_argument("--baseline", type=Path, default=results.BASELINE)
+    compare.add_argument(
+        "--most", type=float, default=1.5, help="ratio that is still no failure (%(default)s)"
+    )
     return parser
 
 
@@ -33,8 +44,15 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-connections", type=int, default=32, help="(%(default)s)")
     parser.add_argument("--addresses", type=int, default=1000, help="of clients (%(default)s)")
     parser.add_argument("--mode", choices=budgets.MODES, action="append", help="only this (both)")
+    parser.add_argument("--no-ceilings", action="store_true", help="leave out what is not ours")
+    parser.add_argument("--profile", type=Path, metavar="DIRECTORY", help="write flame graphs")
     parser.add_argument("--quick", action="store_true", help="one run of 5 s: for development")
-    parser.add_argument("--output", type=Path, help="where the JSON goes")
+    parser.add_argument("--output", type=Path, default=results.STATE / "local.json")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="also write bench/baseline.json and the docs' picture",
+    )
 
 
 def _setting(given: argparse.Namespace) -> Setting:
@@ -50,6 +68,8 @@ def _setting(given: argparse.Namespace) -> Setting:
         batch_connections=given.batch_connections,
         addresses=given.addresses,
         modes=tuple(given.mode or budgets.MODES),
+        ceilings=not given.no_ceilings,
+        profile=given.profile,
     )
 
 
@@ -62,19 +82,36 @@ def _local(given: argparse.Namespace) -> bool:
         with local.house(setting, scratch) as house:
             asyncio.run(local.run(setting, house, found))
     finally:
-        output = given.output or results.STATE / "local.json"
-        results.write(found, output)
+        results.write(found, given.output)
     report.show(found)
-    report.progress(f"all of it is in {output}")
+    report.progress(f"all of it is in {given.output}")
+    if given.publish:
+        _publish(found)
     return report.conclude(budgets.judge(budgets.LOCAL, found.figures))
+
+
+def _publish(found: Results) -> None:
+    machine = found.machine
+    caption = (
+        f"{machine.processor}, {machine.cores} cores, commit {machine.commit}, {found.at[:10]}"
+    )
+    PICTURE.write_text(picture.draw(found.figures, caption))
+    results.write(found, results.BASELINE)
+    report.progress(f"wrote {PICTURE.name} and {results.BASELINE.name}")
+
+
+def _compare(given: argparse.Namespace) -> bool:
+    now, then = results.read(given.results), results.read(given.baseline)
+    return report.compared(comparison.compare(now.figures, then.figures), given.most)
 
 
 def main() -> int:
     """0 where every budget was met, 1 where not or where the bench could not be run."""
     given = _parser().parse_args()
+    does = {"local": _local, "compare": _compare}[given.command]
     try:
-        return 0 if _local(given) else 1
-    except (RuntimeError, TimeoutError, OSError, msgspec.MsgspecError) as error:
+        return 0 if does(given) else 1
+    except (RuntimeError, ValueError, TimeoutError, OSError, msgspec.MsgspecError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
 

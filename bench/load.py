@@ -19,6 +19,7 @@ import msgspec
 
 from bench.events import Requests
 
+HOST: Final = "127.0.0.1"
 TICK: Final = 0.01
 """Seconds in which acknowledgements are counted together."""
 ACKNOWLEDGED: Final = 202
@@ -32,7 +33,7 @@ _WRITE: Final = select.EPOLLIN | select.EPOLLOUT
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """What to send, and how."""
 
-    host: str = "127.0.0.1"
+    host: str = HOST
     ports: tuple[int, ...]
     """Connections are spread over these."""
     keys: tuple[str, ...]

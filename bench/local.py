@@ -14,16 +14,17 @@ from argus_runtime import database as runtime_database
 from argus_runtime import redis as runtime_redis
 from redis.asyncio import Redis
 
-from bench import chart, engines, processes, provision, report, stats
+from bench import ceilings, chart, engines, processes, profiles, provision, report, stats
 from bench.budgets import MODES
 from bench.connections import Connections, connections
+from bench.driving import WARM_S, generating
 from bench.engines import Engines, Images
 from bench.ledger import Ledger
 from bench.load import TICK, Offer
 from bench.processes import Component
 from bench.provision import Tenant
 from bench.results import Results
-from bench.trial import WARM_S, Run, System, generating, measure
+from bench.trial import Run, System, measure
 from bench.visibility import Watch
 
 SATURATED: Final = 0.7
@@ -51,6 +52,9 @@ class Setting:
     batch: int = 100
     batch_connections: int = 32
     modes: tuple[str, ...] = MODES
+    ceilings: bool = True
+    profile: Path | None = None
+    """Where flame graphs go; None makes none."""
 
     def figures(self) -> dict[str, float]:
         """The numbers among it, for the results."""
@@ -160,6 +164,28 @@ class Bench:
             for share, label in ((0.5, "p50"), (0.99, "p99"), (0.999, "p999")):
                 figures[f"{mode}.{name}_{label}"] = 1e3 * stats.percentile(values, share)
 
+    async def profile(self, mode: str, directory: Path) -> None:
+        """One more run with samplers attached, which cost something: it counts for nothing else."""
+        report.progress(f"{mode}: flame graphs to {directory}")
+        house = self._house
+        pids = {
+            f"{mode}-{component.name}-{number}": pid
+            for component in (house.ingest, house.stream)
+            for number, pid in enumerate(component.pids)
+        }
+        with profiles.recording(pids, directory):
+            await measure(self._system(mode), self._offer(mode), self._setting.seconds)
+
+    async def ceilings(self) -> None:
+        """What the parts could do at best."""
+        engines, where = self._house.engines, self._house.where
+        seconds, figures = min(5.0, self._setting.seconds), self._results.figures
+        report.progress("ceilings: a bare HTTP server, producer-perf-test, COPY, valkey-benchmark")
+        figures |= await ceilings.http(seconds, self._setting.connections)
+        figures |= await ceilings.kafka(engines["kafka"], where)
+        figures |= await ceilings.postgres(engines["postgres"], where)
+        figures |= await asyncio.to_thread(ceilings.valkey, engines["valkey"], where)
+
     def _system(self, mode: str) -> System:
         ledger = Ledger(self._pool, self._house.tenants[mode].pipelines)
         return System(self._house.roots(), ledger)
@@ -221,3 +247,8 @@ async def run(setting: Setting, house: House, results: Results) -> None:
         results.figures |= resident([one for runs in results.runs.values() for one in runs])
         for mode in setting.modes:
             await bench.pace(mode)
+        if setting.profile is not None:
+            for mode in setting.modes:
+                await bench.profile(mode, setting.profile)
+        if setting.ceilings:
+            await bench.ceilings()

@@ -9,11 +9,21 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import budgets
-from bench.budgets import Verdict
+from bench.budgets import Figures, Verdict
+from bench.comparison import Ratio, worse
 from bench.results import Results
 from bench.trial import Run
 
 COMPONENTS: Final = ("ingest", "kafka", "redis", "stream", "postgres")
+
+_CEILINGS: Final = (
+    ("bare httptools server, one event", "http", "ingest"),
+    ("Kafka's producer-perf-test", "kafka", "kafka"),
+    ("COPY without indexes", "copy", "postgres"),
+    ("HSET, 64 in a pipeline", "hset_pipelined", "redis"),
+    ("HSET, one at a time", "hset", "redis"),
+)
+"""What it is, its figure, and whose ceiling it is."""
 
 _console: Final = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 _began: Final = time.monotonic()
@@ -106,3 +116,42 @@ def show(results: Results) -> None:
         f"Python {machine.python}, ARGUS {machine.commit}"
     )
     _console.print(runs_table(results))
+    if "ceiling.http" in results.figures:
+        _console.print(ceilings_table(results.figures))
+    for mode in results.runs:
+        whole = results.figures[f"{mode}.whole"]
+        _console.print(f"{mode}: {4e6 / whole:,.0f} events/s per 4 vCPUs at {whole:.1f} µs/event")
+
+
+def ceilings_table(figures: Figures) -> Table:
+    """Each part at its best, and how many times as much it costs in the whole system."""
+    table = Table(title="Ceilings, in the same run")
+    for heading in ("alone", "rate/s", "CPU µs", "in ARGUS, single", "×", "batch", "×"):
+        table.add_column(heading, justify="left" if heading == "alone" else "right")
+    for title, ceiling, component in _CEILINGS:
+        alone = figures[f"ceiling.{ceiling}"]
+        row = [title, f"{figures[f'ceiling.{ceiling}_rate']:,.0f}", f"{alone:.2f}"]
+        for mode in budgets.MODES:
+            ours = figures.get(f"{mode}.{component}")
+            row += ["", ""] if ours is None else [f"{ours:.2f}", f"{ours / alone:.2f}"]
+        table.add_row(*row)
+    return table
+
+
+def ratios_table(ratios: Sequence[Ratio]) -> Table:
+    """A comparison; above 1 is dearer than it was."""
+    table = Table(title="Now over then")
+    for heading in ("cost per event", "plain", "by the machine's speed"):
+        table.add_column(heading, justify="left" if heading.startswith("cost") else "right")
+    for ratio in ratios:
+        normalised = "—" if ratio.normalised is None else f"{ratio.normalised:.2f}"
+        table.add_row(ratio.figure, f"{ratio.plain:.2f}", normalised)
+    return table
+
+
+def compared(ratios: Sequence[Ratio], most: float) -> bool:
+    """The table and what it comes to; whether nothing is dearer than `most` times."""
+    _console.print(ratios_table(ratios))
+    dearer = worse(ratios, most)
+    _console.print(f"{len(ratios) - len(dearer)} of {len(ratios)} costs at most {most:g} times")
+    return not dearer

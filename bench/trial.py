@@ -5,23 +5,18 @@ counted half; CPU, rows and acknowledgements are all of that one window.
 """
 
 import asyncio
-import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from bench import accounting, stats
+from bench.driving import MARGIN_S, WARM_S, generating
 from bench.ledger import Account, Ledger, Position
 from bench.load import TICK, Offer, Outcome
 
-WARM_S: Final = 2.5
-"""Seconds before the window opens: connections, caches, the stream's first batches."""
-
-_MARGIN_S: Final = 2.0
 _PER_EVENT: Final = ("ingest", "kafka", "redis", "load")
 """Components whose work is counted by acknowledged events; the others' by rows."""
 MICROS: Final = 1e6
@@ -93,46 +88,9 @@ class System:
         return System({**self.roots, "load": (pid,)}, self.ledger)
 
 
-class Generator:
-    """A running load generator."""
-
-    def __init__(self, process: asyncio.subprocess.Process, offer: Offer) -> None:
-        self._process = process
-        self._offer = offer
-
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self._process.pid
-
-    async def outcome(self) -> Outcome:
-        """What came of the offer, when it has ended; raises RuntimeError where it failed."""
-        output, _ = await self._process.communicate(msgspec.json.encode(self._offer))
-        if self._process.returncode:
-            raise RuntimeError(f"the load generator ended with {self._process.returncode}")
-        return msgspec.msgpack.decode(output, type=Outcome)
-
-
-@asynccontextmanager
-async def generating(offer: Offer) -> AsyncIterator[Generator]:
-    """A load generator that makes this offer; killed at the end if it still runs."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.load"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=1 << 24,
-    )
-    try:
-        yield Generator(process, offer)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 async def measure(system: System, offer: Offer, seconds: float) -> Run:
     """Makes the offer for `seconds` and what it takes to warm up, and holds it to account."""
-    whole = msgspec.structs.replace(offer, seconds=WARM_S + seconds + _MARGIN_S)
+    whole = msgspec.structs.replace(offer, seconds=WARM_S + seconds + MARGIN_S)
     before = await system.ledger.position()
     async with generating(whole) as generator:
         working = asyncio.create_task(generator.outcome())

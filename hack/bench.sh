@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 hack/sync.sh
 case " $* " in
-  *' --help '* | *' -h '*) exec .venv/bin/python -m bench "$@" ;;
+  ' compare '* | *' --help '* | *' -h '*) exec .venv/bin/python -m bench "$@" ;;
 esac
 hack/docker.sh
 hack/tools.sh helm
