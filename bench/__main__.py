@@ -4,24 +4,60 @@ import argparse
 import asyncio
 import sys
 import tempfile
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
-from bench import budgets, comparison, local, picture, report, results
+from bench import budgets, comparison, growth, house, local, picture, report, results, soak
+from bench.budgets import Budget
 from bench.chart import ROOT
 from bench.engines import Images
-from bench.local import Setting
+from bench.house import Group, House, Setting
 from bench.results import Results
 
-PICTURE = ROOT / "docs" / "performance.svg"
+PICTURE: Final = ROOT / "docs" / "performance.svg"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A bench: what it does, on whom, and what it is held against."""
+
+    does: str
+    groups: Callable[[Setting], Mapping[str, Group]]
+    run: Callable[[Setting, House, Results], Coroutine[Any, Any, None]]
+    budgets: Sequence[Budget]
+
+
+_BENCHES: Final = {
+    "local": Bench(
+        "the whole system on this host, held against its budgets",
+        local.groups,
+        local.run,
+        budgets.LOCAL,
+    ),
+    "growth": Bench(
+        "what an event costs with 200 tenants, 10 million rows, 100,000 addresses",
+        growth.groups,
+        growth.run,
+        budgets.GROWTH,
+    ),
+    "soak": Bench(
+        "ten minutes at 70 % of saturation: memory and lag stay flat",
+        soak.groups,
+        soak.run,
+        budgets.SOAK,
+    ),
+}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    does = "the whole system on this host, held against its budgets"
-    _add_setting(commands.add_parser("local", help=does, description=does))
+    for name, bench in _BENCHES.items():
+        _add_setting(commands.add_parser(name, help=bench.does, description=bench.does))
     does = "the last bench against bench/baseline.json, as ratios"
     compare = commands.add_parser("compare", help=does, description=does)
     compare.add_argument("--results", type=Path, default=results.STATE / "local.json")
@@ -47,7 +83,7 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-ceilings", action="store_true", help="leave out what is not ours")
     parser.add_argument("--profile", type=Path, metavar="DIRECTORY", help="write flame graphs")
     parser.add_argument("--quick", action="store_true", help="one run of 5 s: for development")
-    parser.add_argument("--output", type=Path, default=results.STATE / "local.json")
+    parser.add_argument("--output", type=Path, help="of the JSON")
     parser.add_argument(
         "--publish",
         action="store_true",
@@ -73,21 +109,22 @@ def _setting(given: argparse.Namespace) -> Setting:
     )
 
 
-def _local(given: argparse.Namespace) -> bool:
-    setting = _setting(given)
-    found = results.empty("local", setting.figures())
+def _measure(given: argparse.Namespace) -> bool:
+    bench, setting = _BENCHES[given.command], _setting(given)
+    output = given.output or results.STATE / f"{given.command}.json"
+    found = results.empty(given.command, setting.figures())
     scratch = Path(tempfile.mkdtemp(prefix="argus-bench-"))
     report.progress(f"logs and configuration are in {scratch}")
     try:
-        with local.house(setting, scratch) as house:
-            asyncio.run(local.run(setting, house, found))
+        with house.house(setting, bench.groups(setting), scratch) as measured:
+            asyncio.run(bench.run(setting, measured, found))
     finally:
-        results.write(found, given.output)
+        results.write(found, output)
     report.show(found)
-    report.progress(f"all of it is in {given.output}")
+    report.progress(f"all of it is in {output}")
     if given.publish:
         _publish(found)
-    return report.conclude(budgets.judge(budgets.LOCAL, found.figures))
+    return report.conclude(budgets.judge(bench.budgets, found.figures))
 
 
 def _publish(found: Results) -> None:
@@ -108,7 +145,7 @@ def _compare(given: argparse.Namespace) -> bool:
 def main() -> int:
     """0 where every budget was met, 1 where not or where the bench could not be run."""
     given = _parser().parse_args()
-    does = {"local": _local, "compare": _compare}[given.command]
+    does = _compare if given.command == "compare" else _measure
     try:
         return 0 if does(given) else 1
     except (RuntimeError, ValueError, TimeoutError, OSError, msgspec.MsgspecError) as error:

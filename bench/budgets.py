@@ -83,6 +83,23 @@ LATENCY: Final = tuple(
 )
 LOCAL: Final = (*COST, *MEMORY, *LATENCY, *LOSS)
 """The budgets of `make bench-local`."""
+GROWTH: Final = (
+    Budget("growth.tenants.single", "200 tenants × 2 pipelines over one, single", 2.0, "×"),
+    Budget("growth.tenants.batch", "200 tenants × 2 pipelines over one, batches", 1.5, "×"),
+    Budget("growth.rows.single", "10 million rows over none, single", 1.25, "×"),
+    Budget("growth.rows.batch", "10 million rows over none, batches", 1.25, "×"),
+    Budget("growth.addresses.single", "100,000 addresses over one, single", 1.3, "×"),
+    Budget("growth.addresses.batch", "100,000 addresses over one, batches", 1.3, "×"),
+)
+"""The budgets of `make bench-growth`."""
+SOAK: Final = (
+    Budget("soak.ingest_growth", "growth of an ingest process, minute 3 to 10", 8, "MiB"),
+    Budget("soak.stream_growth", "growth of a stream process, minute 3 to 10", 8, "MiB"),
+    Budget("soak.behind", "storing falls behind accepting by", 2, "s"),
+    Budget("soak.lost", "acknowledged and no row", 0, "events"),
+    Budget("soak.refused", "requests not answered 202", 0, "requests"),
+)
+"""The budgets of `make bench-soak`."""
 
 
 def judge(budgets: Iterable[Budget], figures: Figures) -> list[Verdict]:

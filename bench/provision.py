@@ -4,20 +4,23 @@ Migrations, topics, schemas and registry are the operator's; only Kubernetes is 
 made here instead of being read from resources.
 """
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from argus_contract.keys import KeyKind, generate, hash_key
-from argus_contract.names import REGISTRY_TOPIC, TenantId
+from argus_contract.names import REGISTRY_TOPIC, TenantId, TopicName
 from argus_contract.registry import Bucket, Key, Limits, Pipeline, TenantDocument
 from argus_operator import documents, schemas, topics
 from argus_operator.adapters.kafka import KafkaAdmin
 from argus_operator.adapters.postgres import Database
 from argus_operator.adapters.registry import RegistryLog, topic_spec
+from argus_operator.errors import UnavailableError
 from argus_operator.models.common import Meta
 from argus_operator.models.pipeline import PipelineSpec, TenantRef, Topic, TopicRetention
 from argus_runtime import database as runtime_database
@@ -103,12 +106,28 @@ async def platform(where: Connections) -> AsyncIterator[Platform]:
     database = Database(connection, _TIMEOUT)
     await database.open()
     try:
-        await database.prepare(where.stream_password, where.reader_password)
+        passwords = where.stream_password, where.reader_password
+        await _available(lambda: database.prepare(*passwords))
+        await _available(lambda: kafka.observe([TopicName(REGISTRY_TOPIC)]))
         yield Platform(kafka, registry, database)
     finally:
         await registry.close()
         await kafka.close()
         await database.close()
+
+
+async def _available(call: Callable[[], Awaitable[object]]) -> None:
+    """Calls until the engine behind it, which has just been started, is there."""
+    deadline = time.monotonic() + _TIMEOUT
+    while True:
+        try:
+            await call()
+        except UnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.5)
+        else:
+            return
 
 
 def _meta(name: str) -> Meta:

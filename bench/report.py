@@ -57,6 +57,8 @@ def runs_table(results: Results) -> Table:
             costs = [run.whole, *(run.cpu[name] for name in (*COMPONENTS, "load"))]
             table.add_row(*_row(mode, str(number), run, costs))
         figures = results.figures
+        if f"{mode}.whole" not in figures:
+            continue
         medians = [figures[f"{mode}.{name}"] for name in ("whole", *COMPONENTS, "load")]
         table.add_row(
             *(mode, "median", f"{figures[f'{mode}.accepted']:,.0f}"),
@@ -118,8 +120,10 @@ def show(results: Results) -> None:
     _console.print(runs_table(results))
     if "ceiling.http" in results.figures:
         _console.print(ceilings_table(results.figures))
-    for mode in results.runs:
-        whole = results.figures[f"{mode}.whole"]
+    for mode in budgets.MODES:
+        whole = results.figures.get(f"{mode}.whole")
+        if whole is None:
+            continue
         _console.print(f"{mode}: {4e6 / whole:,.0f} events/s per 4 vCPUs at {whole:.1f} µs/event")
 
 
