@@ -1,6 +1,7 @@
 """Flatness, from samples."""
 
 import pytest
+
 from bench import soak
 from bench.soak import Sample
 
