@@ -81,7 +81,11 @@ LATENCY: Final = tuple(
         ("live_p99", "accept to live counter p99", 2000.0),
     )
 )
-LOCAL: Final = (*COST, *MEMORY, *LATENCY, *LOSS)
+PEER: Final = (
+    Budget("edge.single", "ingest over the collector's cheaper encoding, single", 1, "×"),
+    Budget("edge.batch", "ingest over the collector's cheaper encoding, batches", 1, "×"),
+)
+LOCAL: Final = (*COST, *MEMORY, *LATENCY, *LOSS, *PEER)
 """The budgets of `make bench-local`."""
 GROWTH: Final = (
     Budget("growth.tenants.single", "200 tenants × 2 pipelines over one, single", 2.0, "×"),

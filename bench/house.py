@@ -35,6 +35,8 @@ class Setting:
     batch_connections: int = 32
     modes: tuple[str, ...] = MODES
     ceilings: bool = True
+    peer: Path | None = None
+    """The collector's program; None leaves the comparison out."""
     profile: Path | None = None
     """Where flame graphs go; None makes none."""
 
@@ -65,6 +67,8 @@ class House:
     ingest: Component
     stream: Component
     tenants: Mapping[str, Sequence[Tenant]]
+    scratch: Path
+    """Where configuration files and logs are."""
 
     def roots(self) -> dict[str, tuple[int, ...]]:
         """Process trees by the names that budgets use."""
@@ -90,7 +94,7 @@ def house(setting: Setting, groups: Mapping[str, Group], scratch: Path) -> Itera
             processes.running(rendered, "ingest", setting.ingest, scratch) as ingest,
             processes.running(rendered, "stream", setting.stream, scratch) as stream,
         ):
-            yield House(where, running, ingest, stream, tenants)
+            yield House(where, running, ingest, stream, tenants, scratch)
 
 
 async def _provision(

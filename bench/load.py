@@ -17,12 +17,15 @@ from typing import Final
 
 import msgspec
 
+from bench import otlp
 from bench.events import Requests
 
 HOST: Final = "127.0.0.1"
 TICK: Final = 0.01
 """Seconds in which acknowledgements are counted together."""
 ACKNOWLEDGED: Final = 202
+OK: Final = 200
+"""What acknowledges a request in OTLP."""
 
 _RECEIVE: Final = 65_536
 _PATIENCE: Final = 15.0
@@ -34,9 +37,11 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """What to send, and how."""
 
     host: str = HOST
+    dialect: str = "argus"
+    """What requests look like: `argus`, or one of bench.otlp."""
     ports: tuple[int, ...]
     """Connections are spread over these."""
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = ()
     """API keys, each of a tenant."""
     weights: tuple[float, ...] = (1.0,)
     """Each key's share of the requests."""
@@ -92,9 +97,9 @@ class Load:
 
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
-        self._requests = Requests(
-            offer.keys, offer.weights, offer.addresses, offer.batch, offer.run
-        )
+        self._requests = _supply(offer)
+        self._acknowledged = ACKNOWLEDGED if offer.dialect == "argus" else OK
+        self._success = b"HTTP/1.1 %d " % self._acknowledged
         self._epoll = select.epoll()
         self._connections = dict(self._connect())
         self._idle = deque(self._connections.values())
@@ -133,7 +138,7 @@ class Load:
             began_at=began_at,
             ended=time.monotonic(),
             sent=self._requests.sent,
-            requests=self._statuses[ACKNOWLEDGED],
+            requests=self._statuses[self._acknowledged],
             ticks=self._ticks,
             latencies=self._latencies,
             statuses=dict(self._statuses),
@@ -202,14 +207,14 @@ class Load:
             raise ConnectionError("the server closed a connection")
         if connection.buffer:
             data = connection.buffer + data
-        if len(data) == len(self._answer) and data.startswith(b"HTTP/1.1 202"):
-            status = ACKNOWLEDGED
+        if len(data) == len(self._answer) and data.startswith(self._success):
+            status = self._acknowledged
         else:
             status, length = parse(data)
             if status == 0 or len(data) < length:
                 connection.buffer = data
                 return
-            if status == ACKNOWLEDGED:
+            if status == self._acknowledged:
                 self._answer = data
         connection.buffer = b""
         self._note(connection, status, time.monotonic())
@@ -217,7 +222,7 @@ class Load:
 
     def _note(self, connection: _Connection, status: int, now: float) -> None:
         self._statuses[status] += 1
-        if status == ACKNOWLEDGED:
+        if status == self._acknowledged:
             tick = int((now - self._began) / TICK)
             ticks = self._ticks
             while len(ticks) <= tick:
@@ -231,6 +236,12 @@ class Load:
     def _lose(self, connection: _Connection) -> None:
         self._statuses[0] += 1
         self._unacknowledged.append(connection.first)
+
+
+def _supply(offer: Offer) -> Requests | otlp.Requests:
+    if offer.dialect == "argus":
+        return Requests(offer.keys, offer.weights, offer.addresses, offer.batch, offer.run)
+    return otlp.Requests(offer.dialect, offer.batch)
 
 
 def parse(data: bytes) -> tuple[int, int]:

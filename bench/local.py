@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import ceilings, profiles, report, stats
+from bench import ceilings, peer, profiles, report, stats
 from bench.driving import WARM_S, generating
 from bench.house import Group, House, Setting
 from bench.load import ACKNOWLEDGED, TICK
@@ -37,6 +37,8 @@ async def run(setting: Setting, house: House, results: Results) -> None:
                 await profile(opened, mode, setting.profile)
         if setting.ceilings:
             results.figures |= await reach(setting, house)
+        if setting.peer is not None:
+            results.figures |= await outdo(setting, house, setting.peer, results.figures)
 
 
 async def saturate(opened: Session, mode: str, results: Results) -> None:
@@ -93,6 +95,20 @@ async def reach(setting: Setting, house: House) -> dict[str, float]:
         **await ceilings.kafka(engines["kafka"], where),
         **await ceilings.postgres(engines["postgres"], where),
         **await asyncio.to_thread(ceilings.valkey, engines["valkey"], where),
+    }
+
+
+async def outdo(
+    setting: Setting, house: House, program: Path, figures: Mapping[str, float]
+) -> dict[str, float]:
+    """What the peer's edge costs, and ours over it, by mode."""
+    report.progress("the peer: an OpenTelemetry Collector, otlphttp to Kafka")
+    connections = {1: setting.connections, setting.batch: setting.batch_connections}
+    seconds = min(5.0, setting.seconds)
+    found = await peer.measure(program, house.where, house.scratch, seconds, connections)
+    return found | {
+        f"edge.{mode}": figures[f"{mode}.ingest"] / peer.cheapest(found, mode)
+        for mode in setting.modes
     }
 
 

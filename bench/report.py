@@ -120,6 +120,11 @@ def show(results: Results) -> None:
     _console.print(runs_table(results))
     if "ceiling.http" in results.figures:
         _console.print(ceilings_table(results.figures))
+    peers = {name: cost for name, cost in results.figures.items() if name.startswith("peer.")}
+    for name in sorted(peers):
+        if not name.endswith("_rate"):
+            rate = peers[f"{name}_rate"]
+            _console.print(f"{name}: {peers[name]:.2f} µs/record at {rate:,.0f} records/s")
     for mode in budgets.MODES:
         whole = results.figures.get(f"{mode}.whole")
         if whole is None:
