@@ -17,62 +17,77 @@ TENANTS: Final = 200
 PIPELINES: Final = 2
 ROWS: Final = 10_000_000
 ADDRESSES: Final = 100_000
+ALONE: Final = "alone"
+CROWD: Final = "crowd"
 
 _FILL_S: Final = 20.0
 
 
-def groups(setting: Setting) -> dict[str, Group]:
+def groups(_: Setting) -> dict[str, Group]:
     """One tenant, and a crowd."""
-    alone = {mode: Group() for mode in setting.modes}
-    return {**alone, "crowd": Group(TENANTS, PIPELINES)}
+    return {ALONE: Group(), CROWD: Group(TENANTS, PIPELINES)}
 
 
 async def run(setting: Setting, house: House, results: Results) -> None:
     """All axes; `results` is filled as it goes."""
     async with session(setting, house) as opened:
-        for mode in setting.modes:
-            await _axes(opened, mode, results)
-        await _fill(opened, setting.modes)
-        for mode in setting.modes:
-            rate = results.figures[f"{mode}.rate"]
-            await _compare(opened, mode, results, "rows", await _paced(opened, mode, mode, rate))
+        axes = [Axes(opened, mode, results) for mode in setting.modes]
+        for one in axes:
+            await one.start()
+            await one.against_alone("tenants", CROWD)
+            await one.addresses()
+        await fill(opened)
+        for one in axes:
+            await one.against_alone("rows", ALONE)
 
 
-async def _axes(opened: Session, mode: str, results: Results) -> None:
-    full = await measure(opened.system(mode), opened.offer(mode, mode), opened.setting.seconds)
-    rate = results.figures[f"{mode}.rate"] = SATURATED * full.sustained
-    report.progress(f"{mode}: everything at {rate:,.0f} events/s")
-    alone = await _paced(opened, mode, mode, rate)
-    results.figures[f"{mode}.alone"] = alone.whole
-    report.progress(report.run_line(mode, 1, alone))
-    crowd = await _paced(opened, "crowd", mode, rate)
-    await _compare(opened, mode, results, "tenants", crowd)
-    one = await _paced(opened, mode, mode, rate, addresses=1)
-    results.figures[f"{mode}.alone_address"] = one.whole
-    many = await _paced(opened, mode, mode, rate, addresses=ADDRESSES)
-    results.figures[f"growth.addresses.{mode}"] = many.whole / one.whole
-    report.progress(f"{mode}: {ADDRESSES:,} addresses cost {many.whole / one.whole:.2f} times one")
+class Axes:
+    """The axes of one mode."""
+
+    def __init__(self, opened: Session, mode: str, results: Results) -> None:
+        self._opened = opened
+        self._mode = mode
+        self._results = results
+        self._rate = 0.0
+        self._alone = 0.0
+
+    async def start(self) -> None:
+        """Finds the rate, and what an event costs one tenant with few rows."""
+        opened, mode = self._opened, self._mode
+        offer = opened.offer(ALONE, mode)
+        full = await measure(opened.system(ALONE), offer, opened.setting.seconds)
+        self._rate = SATURATED * full.sustained
+        report.progress(f"{mode}: everything at {self._rate:,.0f} events/s")
+        self._alone = (await self._run("one tenant", ALONE)).whole
+
+    async def against_alone(self, axis: str, group: str) -> None:
+        """What a group's event costs now, over what one tenant's cost at the start."""
+        grown = await self._run(axis, group)
+        self._conclude(axis, grown.whole / self._alone)
+
+    async def addresses(self) -> None:
+        """What many addresses cost over one."""
+        one = await self._run("one address", ALONE, addresses=1)
+        many = await self._run("addresses", ALONE, addresses=ADDRESSES)
+        self._conclude("addresses", many.whole / one.whole)
+
+    async def _run(self, title: str, group: str, addresses: int | None = None) -> Run:
+        opened, mode = self._opened, self._mode
+        offer = opened.offer(group, mode, events=self._rate, addresses=addresses)
+        done = await measure(opened.system(group), offer, opened.setting.seconds)
+        named = f"{mode}, {title}"
+        self._results.runs[named] = [done]
+        report.progress(report.run_line(named, 1, done))
+        return done
+
+    def _conclude(self, axis: str, ratio: float) -> None:
+        self._results.figures[f"growth.{axis}.{self._mode}"] = ratio
+        report.progress(f"{self._mode}: more {axis} cost {ratio:.2f} times as much")
 
 
-async def _paced(
-    opened: Session, group: str, mode: str, rate: float, addresses: int | None = None
-) -> Run:
-    offer = opened.offer(group, mode, events=rate, addresses=addresses)
-    return await measure(opened.system(group), offer, opened.setting.seconds)
-
-
-async def _compare(opened: Session, mode: str, results: Results, axis: str, grown: Run) -> None:
-    ratio = grown.whole / results.figures[f"{mode}.alone"]
-    results.figures[f"growth.{axis}.{mode}"] = ratio
-    results.runs.setdefault(f"{mode}, {axis}", []).append(grown)
-    report.progress(report.run_line(f"{mode}, {axis}", 1, grown))
-    report.progress(f"{mode}: {axis} cost {ratio:.2f} times as much ({opened.setting.seconds:g} s)")
-
-
-async def _fill(opened: Session, modes: tuple[str, ...]) -> None:
-    """Fills each mode's table up, by batches through the whole system."""
-    for mode in modes:
-        ledger = opened.ledger(mode)
-        while (rows := (await ledger.position()).stored) < ROWS:
-            report.progress(f"{mode}: {rows:,} of {ROWS:,} rows")
-            await measure(opened.system(mode), opened.offer(mode, "batch"), _FILL_S)
+async def fill(opened: Session) -> None:
+    """Fills the one tenant's table up, by batches through the whole system."""
+    ledger = opened.ledger(ALONE)
+    while (rows := (await ledger.position()).stored) < ROWS:
+        report.progress(f"{rows:,} of {ROWS:,} rows")
+        await measure(opened.system(ALONE), opened.offer(ALONE, "batch"), _FILL_S)

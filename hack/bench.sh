@@ -10,7 +10,14 @@ case " $* " in
 esac
 hack/docker.sh
 hack/tools.sh helm
+peer=()
+if have go; then
+  hack/tools.sh otelcol
+  peer=(--peer "$(tool_directory otelcol)/otelcol")
+else
+  say "without Go there is no OpenTelemetry Collector to compare with"
+fi
 printed=$(hack/images.sh --print kafka valkey timescaledb)
 mapfile -t images <<<"$printed"
-exec .venv/bin/python -m bench "$@" \
+exec .venv/bin/python -m bench "$@" "${peer[@]}" \
   --kafka-image "${images[0]}" --valkey-image "${images[1]}" --postgres-image "${images[2]}"

@@ -104,6 +104,7 @@ tool_directory() {
     kubectl) echo "$CACHE/tools/kubectl-$KUBERNETES_VERSION" ;;
     helm-unittest) echo "$CACHE/tools/helm-unittest-$(content_key "" "$modules/helm-unittest")" ;;
     promtool) echo "$CACHE/tools/promtool-$(content_key "" "$modules/promtool")" ;;
+    otelcol) echo "$CACHE/tools/otelcol-$(content_key "" "$modules/otelcol")" ;;
     kubectl-validate) echo "$CACHE/tools/kubectl-validate-$KUBECTL_VALIDATE_VERSION" ;;
     node)
       echo "$CACHE/tools/node-$KUBERNETES_VERSION-$(content_key "$COREDNS_VERSION $LOCAL_PATH_PROVISIONER_VERSION" \

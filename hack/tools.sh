@@ -4,6 +4,7 @@
 #   kind, helm, kubectl            what is on the PATH serves if its version does; else the published binary, checked
 #                                  against its published checksum; where images are built, the Go module
 #   helm-unittest, kubectl-validate, promtool  the chart tests' tools, from their Go modules
+#   otelcol                        what `make bench-local` compares the edge with, from the collector's Go modules
 #   node                           the programs of the node image, from their Go modules
 # Go modules are checked against their checksums in go.sum or the checksum database. From nothing, on 2 cores: node 480 s,
 # promtool 140 s, helm 70 s, kind 5 s; with a warm Go cache, seconds each.
@@ -120,6 +121,7 @@ obtain() {
     helm-unittest) own_module "$1" github.com/helm-unittest/helm-unittest/cmd/helm-unittest "$2" ;;
     # its service discovery, of a dozen clouds, takes longer to build than all the rest
     promtool) GOFLAGS="$GOFLAGS -tags=remove_all_sd" own_module "$1" github.com/prometheus/prometheus/cmd/promtool "$2" ;;
+    otelcol) own_module "$1" . "$2" ;;
     kubectl-validate) module "$1" "sigs.k8s.io/kubectl-validate@$KUBECTL_VALIDATE_VERSION" "$2" ;;
     node) node "$2" ;;
     *) die "no tool is named '$1'" ;;
