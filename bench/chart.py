@@ -5,6 +5,7 @@ what it changes are addresses, ports and the limiter's tier.
 """
 
 import base64
+import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ _TEMPLATE: Final = ("helm", "template", "argus", "--namespace", "argus")
 _TIMEOUT: Final = 60
 
 Manifest = Mapping[str, Any]
+Values = Mapping[str, object]
+"""Values of the chart by their paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +64,13 @@ class Chart:
         raise LookupError(f"the chart renders no Secret {reference['name']}")
 
 
-def render(values: Mapping[str, str]) -> Chart:
+def render(values: Values) -> Chart:
     """The chart's default values with the built-in engines, and `values` by their paths.
 
     Raises RuntimeError with what Helm says where it refuses.
     """
-    chosen = {"engines.enabled": "true", **values}
-    settings = [word for path, value in chosen.items() for word in ("--set", f"{path}={value}")]
+    chosen = {"engines.enabled": True, **values}
+    settings = [f"--set-json={path}={json.dumps(value)}" for path, value in chosen.items()]
     done = subprocess.run(  # noqa: S603
         [*_TEMPLATE, str(_CHART), "--kube-version", _KUBERNETES, *settings],
         capture_output=True,

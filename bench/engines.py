@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.chart import Chart
+from bench.chart import Chart, Values
 
 HOST: Final = "127.0.0.1"
 KAFKA_PORT: Final = 39092
@@ -23,6 +23,7 @@ VALKEY_PORT: Final = 36379
 POSTGRES_PORT: Final = 35432
 
 _PREFIX: Final = "argus-bench"
+_VALKEY: Final = f"\nport {VALKEY_PORT}\nbind {HOST}\n"
 _START_S: Final = 90.0
 _TEMPORARY: Final = "/tmp"  # noqa: S108  # the container's own, as in its pod
 _UNITS: Final = {"Gi": "g", "Mi": "m"}
@@ -50,12 +51,12 @@ Engines = Mapping[str, Engine]
 """By the names `kafka`, `valkey` and `postgres`."""
 
 
-def values() -> dict[str, str]:
+def values() -> Values:
     """What the chart's values must say for the engines to have the bench's ports."""
     kafka = "engines.kafka.settings"
     listeners = f"CLIENT://{HOST}:{KAFKA_PORT}"
     return {
-        f"{kafka}.listeners": f"{listeners}\\,CONTROLLER://localhost:{CONTROLLER_PORT}",
+        f"{kafka}.listeners": f"{listeners},CONTROLLER://localhost:{CONTROLLER_PORT}",
         kafka + r".advertised\.listeners": listeners,
         kafka + r".controller\.quorum\.voters": f"1@localhost:{CONTROLLER_PORT}",
         "engines.postgres.settings.port": str(POSTGRES_PORT),
@@ -123,7 +124,7 @@ def _write(chart: Chart, name: str, directory: Path) -> Path:
     directory.chmod(0o755)
     for file, text in chart.files(name).items():
         # the only engine whose settings the chart's values do not reach
-        changed = text + f"\nport {VALKEY_PORT}\n" if file == "valkey.conf" else text
+        changed = text + _VALKEY if file == "valkey.conf" else text
         (directory / file).write_text(changed)
     return directory
 

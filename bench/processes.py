@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.chart import Chart
+from bench.chart import Chart, Values
 from bench.connections import ADDRESSES
 from bench.engines import HOST
 
@@ -32,9 +32,9 @@ class Component:
     ports: tuple[int, ...] = ()
 
 
-def values(ingest: int) -> dict[str, str]:
+def values(ingest: int) -> Values:
     """What the chart's values must say for this many ingest processes on this host."""
-    return {"ingest.replicas": str(ingest), "ingest.trustedProxies": f"{{{HOST}/32}}"}
+    return {"ingest.replicas": ingest, "ingest.trustedProxies": [f"{HOST}/32"]}
 
 
 @contextmanager
