@@ -80,7 +80,7 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-connections", type=int, default=32, help="(%(default)s)")
     parser.add_argument("--addresses", type=int, default=1000, help="of clients (%(default)s)")
     parser.add_argument("--mode", choices=budgets.MODES, action="append", help="only this (both)")
-    parser.add_argument("--no-ceilings", action="store_true", help="leave out what is not ours")
+    parser.add_argument("--no-ceilings", action="store_true", help="leave out ceilings and peer")
     parser.add_argument("--peer", type=Path, help="an OpenTelemetry Collector with otlp and kafka")
     parser.add_argument("--profile", type=Path, metavar="DIRECTORY", help="write flame graphs")
     parser.add_argument("--quick", action="store_true", help="one run of 5 s: for development")
@@ -106,7 +106,7 @@ def _setting(given: argparse.Namespace) -> Setting:
         addresses=given.addresses,
         modes=tuple(given.mode or budgets.MODES),
         ceilings=not given.no_ceilings,
-        peer=given.peer,
+        peer=None if given.no_ceilings else given.peer,
         profile=given.profile,
     )
 
