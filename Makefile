@@ -15,7 +15,7 @@ export CLUSTER ARGUS_HTTP_PORT ARGUS_POSTGRES_PORT ARGUS_REDIS_PORT ARGUS_KAFKA_
 
 STAGES := lint types layers unit chart integration e2e chaos
 
-.PHONY: help up down env demo status logs clean bench-local bench-growth bench-soak bench-compare fuzz defects sync lock engines engines-down test test-full scenarios $(STAGES)
+.PHONY: help up down env demo status logs clean bench bench-local bench-growth bench-soak bench-compare fuzz defects sync lock engines engines-down test test-full scenarios $(STAGES)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,9 @@ chaos: ## faults of every kind under load, then every count held against the sen
 scenarios: ## tests/chaos/scenarios, 40 min; ARGUS_SCENARIOS=short for less of each
 $(STAGES) scenarios:
 	@hack/test.sh $@
+
+bench: ## the installed system on the cluster, through its ports: what it sustains, what an event costs
+	@hack/bench.sh cluster $(OPTIONS)
 
 bench-local: ## what an event costs on this host, held against the budgets: 12 min; OPTIONS="--quick --mode single"
 	@hack/bench.sh local $(OPTIONS)

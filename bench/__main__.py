@@ -1,21 +1,20 @@
 """`python -m bench`: what `make bench-local` and its sisters run."""
 
 import argparse
-import asyncio
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from bench import budgets, comparison, growth, house, local, picture, report, results, soak
+from bench import budgets, cluster, comparison, growth, local, picture, report, results, soak
 from bench.budgets import Budget
 from bench.chart import ROOT
 from bench.engines import Images
-from bench.house import Group, House, Setting
+from bench.house import Setting
 from bench.results import Results
 
 PICTURE: Final = ROOT / "docs" / "performance.svg"
@@ -23,32 +22,29 @@ PICTURE: Final = ROOT / "docs" / "performance.svg"
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A bench: what it does, on whom, and what it is held against."""
+    """A bench: what it does, how, and what it is held against."""
 
     does: str
-    groups: Callable[[Setting], Mapping[str, Group]]
-    run: Callable[[Setting, House, Results], Coroutine[Any, Any, None]]
+    conduct: Callable[[Setting, Path, Results], None]
     budgets: Sequence[Budget]
 
 
 _BENCHES: Final = {
     "local": Bench(
-        "the whole system on this host, held against its budgets",
-        local.groups,
-        local.run,
-        budgets.LOCAL,
+        "the whole system on this host, held against its budgets", local.conduct, budgets.LOCAL
+    ),
+    "cluster": Bench(
+        "the installed system on the kind cluster, held against its budgets",
+        cluster.conduct,
+        budgets.CLUSTER,
     ),
     "growth": Bench(
         "what an event costs with 200 tenants, 10 million rows, 100,000 addresses",
-        growth.groups,
-        growth.run,
+        growth.conduct,
         budgets.GROWTH,
     ),
     "soak": Bench(
-        "ten minutes at 70 % of saturation: memory and lag stay flat",
-        soak.groups,
-        soak.run,
-        budgets.SOAK,
+        "ten minutes at 70 % of saturation: memory and lag stay flat", soak.conduct, budgets.SOAK
     ),
 }
 
@@ -69,8 +65,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_setting(parser: argparse.ArgumentParser) -> None:
-    for engine in ("kafka", "valkey", "postgres"):
-        parser.add_argument(f"--{engine}-image", required=True, help="reference of its image")
+    parser.add_argument(
+        "--images",
+        nargs=3,
+        metavar=("KAFKA", "VALKEY", "POSTGRES"),
+        help="references of the engines' images, where the bench starts them",
+    )
     parser.add_argument("--runs", type=int, default=5, help="runs of each mode (%(default)s)")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each run (%(default)s)")
     parser.add_argument("--ingest", type=int, default=1, help="its processes (%(default)s)")
@@ -94,7 +94,7 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
 
 def _setting(given: argparse.Namespace) -> Setting:
     return Setting(
-        images=Images(given.kafka_image, given.valkey_image, given.postgres_image),
+        images=None if given.images is None else Images(*given.images),
         runs=1 if given.quick else given.runs,
         seconds=5.0 if given.quick else given.seconds,
         latency_seconds=5.0 if given.quick else 15.0,
@@ -118,8 +118,7 @@ def _measure(given: argparse.Namespace) -> bool:
     scratch = Path(tempfile.mkdtemp(prefix="argus-bench-"))
     report.progress(f"logs and configuration are in {scratch}")
     try:
-        with house.house(setting, bench.groups(setting), scratch) as measured:
-            asyncio.run(bench.run(setting, measured, found))
+        bench.conduct(setting, scratch, found)
     finally:
         results.write(found, output)
     report.show(found)

@@ -5,7 +5,7 @@ was waited for is in its parent's cutime and cstime, so a tree's sum never goes 
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,8 @@ class Process:
 
 Table = Mapping[int, Process]
 """All processes by pid."""
+Command = Callable[[int], Sequence[str]]
+"""What tells the words that a process was started with."""
 
 
 def parse_stat(text: str) -> Process:
@@ -67,6 +69,15 @@ def tree(processes: Table, root: int) -> list[Process]:
         found.append(process)
         waiting += children.get(process.pid, [])
     return found
+
+
+def command(pid: int) -> list[str]:
+    """The words that a process was started with; empty for a kernel thread or one that ended."""
+    try:
+        text = (_PROC / str(pid) / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return text.decode(errors="replace").rstrip("\0").split("\0") if text else []
 
 
 def cpu(processes: Table, roots: Iterable[int]) -> float:

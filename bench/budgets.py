@@ -17,13 +17,19 @@ MODES: Final = ("single", "batch")
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most that a figure may be."""
+    """The most that a figure may be, or the least."""
 
     figure: str
     title: str
     must: float
     unit: str
     aim: float | None = None
+    least: bool = False
+    """Whether `must` is the least that the figure may be instead."""
+
+    def holds(self, figure: float) -> bool:
+        """Whether a figure keeps to it."""
+        return figure >= self.must if self.least else figure <= self.must
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Verdict:
         return (
             self.figure is not None
             and math.isfinite(self.figure)
-            and self.figure <= self.budget.must
+            and self.budget.holds(self.figure)
         )
 
     @property
@@ -81,12 +87,18 @@ LATENCY: Final = tuple(
         ("live_p99", "accept to live counter p99", 2000.0),
     )
 )
+THROUGHPUT: Final = (
+    Budget("single.sustained", "accepted and stored, single", 6_000, "events/s", least=True),
+    Budget("batch.sustained", "accepted and stored, batches", 50_000, "events/s", least=True),
+)
 PEER: Final = (
     Budget("edge.single", "ingest over the collector's cheaper encoding, single", 1, "×"),
     Budget("edge.batch", "ingest over the collector's cheaper encoding, batches", 1, "×"),
 )
 LOCAL: Final = (*COST, *MEMORY, *LATENCY, *LOSS, *PEER)
 """The budgets of `make bench-local`."""
+CLUSTER: Final = (*THROUGHPUT, *COST, *MEMORY, *LATENCY, *LOSS)
+"""The budgets of `make bench`."""
 GROWTH: Final = (
     Budget("growth.tenants.single", "200 tenants × 2 pipelines over one, single", 2.0, "×"),
     Budget("growth.tenants.batch", "200 tenants × 2 pipelines over one, batches", 1.5, "×"),

@@ -4,6 +4,8 @@ Every axis compares two measurements at one and the same rate, so that batches d
 the axis changes.
 """
 
+import asyncio
+from pathlib import Path
 from typing import Final
 
 from bench import report
@@ -12,6 +14,7 @@ from bench.local import SATURATED
 from bench.results import Results
 from bench.session import Session, session
 from bench.trial import Run, measure
+from bench.workshop import workshop
 
 TENANTS: Final = 200
 PIPELINES: Final = 2
@@ -23,12 +26,18 @@ CROWD: Final = "crowd"
 _FILL_S: Final = 20.0
 
 
-def groups(_: Setting) -> dict[str, Group]:
+def groups() -> dict[str, Group]:
     """One tenant, and a crowd."""
     return {ALONE: Group(), CROWD: Group(TENANTS, PIPELINES)}
 
 
-async def run(setting: Setting, house: House, results: Results) -> None:
+def conduct(setting: Setting, scratch: Path, results: Results) -> None:
+    """The whole bench; `results` is filled as it goes."""
+    with workshop(setting, groups(), scratch) as house:
+        asyncio.run(_run(setting, house, results))
+
+
+async def _run(setting: Setting, house: House, results: Results) -> None:
     """All axes; `results` is filled as it goes."""
     async with session(setting, house) as opened:
         axes = [Axes(opened, mode, results) for mode in setting.modes]
@@ -58,20 +67,20 @@ class Axes:
         full = await measure(opened.system(ALONE), offer, opened.setting.seconds)
         self._rate = SATURATED * full.sustained
         report.progress(f"{mode}: everything at {self._rate:,.0f} events/s")
-        self._alone = (await self._run("one tenant", ALONE)).whole
+        self._alone = (await self._measure("one tenant", ALONE)).whole
 
     async def against_alone(self, axis: str, group: str) -> None:
         """What a group's event costs now, over what one tenant's cost at the start."""
-        grown = await self._run(axis, group)
+        grown = await self._measure(axis, group)
         self._conclude(axis, grown.whole / self._alone)
 
     async def addresses(self) -> None:
         """What many addresses cost over one."""
-        one = await self._run("one address", ALONE, addresses=1)
-        many = await self._run("addresses", ALONE, addresses=ADDRESSES)
+        one = await self._measure("one address", ALONE, addresses=1)
+        many = await self._measure("addresses", ALONE, addresses=ADDRESSES)
         self._conclude("addresses", many.whole / one.whole)
 
-    async def _run(self, title: str, group: str, addresses: int | None = None) -> Run:
+    async def _measure(self, title: str, group: str, addresses: int | None = None) -> Run:
         opened, mode = self._opened, self._mode
         offer = opened.offer(group, mode, events=self._rate, addresses=addresses)
         done = await measure(opened.system(group), offer, opened.setting.seconds)

@@ -1,16 +1,14 @@
-"""What is measured, whole: engines, tenants and processes, started together, gone at the end."""
+"""What a bench measures: processes by component, where requests go, and tenants by group."""
 
-import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bench import chart, engines, processes, provision, report
+from argus_runtime.settings import RedisSettings
+
 from bench.budgets import MODES
-from bench.connections import Connections, connections
-from bench.engines import Engines, Images
-from bench.processes import Component
+from bench.engines import Images
 from bench.provision import Tenant
 
 
@@ -18,7 +16,8 @@ from bench.provision import Tenant
 class Setting:
     """How a bench is run."""
 
-    images: Images
+    images: Images | None = None
+    """The engines', where the bench itself starts them."""
     runs: int = 5
     seconds: float = 8.0
     """Of each run's window."""
@@ -58,53 +57,16 @@ class Group:
     """Of each pipeline."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """The running system: its engines, its processes, and its tenants by group."""
+    """A running system."""
 
-    where: Connections
-    engines: Engines
-    ingest: Component
-    stream: Component
+    database: Mapping[str, Any]
+    """How asyncpg connects to it."""
+    redis: RedisSettings
+    ports: tuple[int, ...]
+    """Where ingest listens on this host."""
+    roots: Mapping[str, tuple[int, ...]]
+    """Process trees by the names that budgets use."""
     tenants: Mapping[str, Sequence[Tenant]]
-    scratch: Path
-    """Where configuration files and logs are."""
-
-    def roots(self) -> dict[str, tuple[int, ...]]:
-        """Process trees by the names that budgets use."""
-        return {
-            "ingest": self.ingest.pids,
-            "kafka": (self.engines["kafka"].pid,),
-            "redis": (self.engines["valkey"].pid,),
-            "stream": self.stream.pids,
-            "postgres": (self.engines["postgres"].pid,),
-        }
-
-
-@contextmanager
-def house(setting: Setting, groups: Mapping[str, Group], scratch: Path) -> Iterator[House]:
-    """Everything, until the block ends. `scratch` takes configuration files and logs."""
-    rendered = chart.render({**engines.values(), **processes.values(setting.ingest)})
-    where = connections(rendered)
-    report.progress("starting Kafka, Valkey and PostgreSQL")
-    with engines.running(rendered, setting.images, scratch) as running:
-        report.progress("migrating; making tenants, topics and tables")
-        tenants = asyncio.run(_provision(where, groups))
-        with (
-            processes.running(rendered, "ingest", setting.ingest, scratch) as ingest,
-            processes.running(rendered, "stream", setting.stream, scratch) as stream,
-        ):
-            yield House(where, running, ingest, stream, tenants, scratch)
-
-
-async def _provision(
-    where: Connections, groups: Mapping[str, Group]
-) -> dict[str, Sequence[Tenant]]:
-    async with provision.platform(where) as made:
-        return {
-            name: [
-                await made.add_tenant(f"{name}-{number}", group.pipelines, group.partitions)
-                for number in range(group.tenants)
-            ]
-            for name, group in groups.items()
-        }
+    """By group."""

@@ -8,11 +8,12 @@ from typing import Final
 
 from bench import ceilings, peer, profiles, report, stats
 from bench.driving import WARM_S, generating
-from bench.house import Group, House, Setting
+from bench.house import Group, Setting
 from bench.load import ACKNOWLEDGED, TICK
 from bench.results import Results
 from bench.session import Session, session
 from bench.trial import Run, measure
+from bench.workshop import Workshop, workshop
 
 SATURATED: Final = 0.7
 """Share of what was sustained at which latencies are judged."""
@@ -24,14 +25,16 @@ def groups(setting: Setting) -> dict[str, Group]:
     return {mode: Group(partitions=setting.partitions) for mode in setting.modes}
 
 
-async def run(setting: Setting, house: House, results: Results) -> None:
+def conduct(setting: Setting, scratch: Path, results: Results) -> None:
+    """The whole bench; `results` is filled as it goes."""
+    with workshop(setting, groups(setting), scratch) as house:
+        asyncio.run(_run(setting, house, results))
+
+
+async def _run(setting: Setting, house: Workshop, results: Results) -> None:
     """All of the bench on a house; `results` is filled as it goes."""
     async with session(setting, house) as opened:
-        for mode in setting.modes:
-            await saturate(opened, mode, results)
-        results.figures |= resident([one for runs in results.runs.values() for one in runs])
-        for mode in setting.modes:
-            results.figures |= await pace(opened, mode, results.figures)
+        await load(opened, results)
         if setting.profile is not None:
             for mode in setting.modes:
                 await profile(opened, mode, setting.profile)
@@ -39,6 +42,16 @@ async def run(setting: Setting, house: House, results: Results) -> None:
             results.figures |= await reach(setting, house)
         if setting.peer is not None:
             results.figures |= await outdo(setting, house, setting.peer, results.figures)
+
+
+async def load(opened: Session, results: Results) -> None:
+    """Every mode at full load, then at a share of it."""
+    modes = opened.setting.modes
+    for mode in modes:
+        await saturate(opened, mode, results)
+    results.figures |= resident([one for runs in results.runs.values() for one in runs])
+    for mode in modes:
+        results.figures |= await pace(opened, mode, results.figures)
 
 
 async def saturate(opened: Session, mode: str, results: Results) -> None:
@@ -76,17 +89,16 @@ async def pace(opened: Session, mode: str, figures: Mapping[str, float]) -> dict
 async def profile(opened: Session, mode: str, directory: Path) -> None:
     """One more run with samplers attached, which cost something: it counts for nothing else."""
     report.progress(f"{mode}: flame graphs to {directory}")
-    house = opened.house
     pids = {
-        f"{mode}-{component.name}-{number}": pid
-        for component in (house.ingest, house.stream)
-        for number, pid in enumerate(component.pids)
+        f"{mode}-{component}-{number}": pid
+        for component in ("ingest", "stream")
+        for number, pid in enumerate(opened.house.roots[component])
     }
     with profiles.recording(pids, directory):
         await measure(opened.system(mode), opened.offer(mode, mode), opened.setting.seconds)
 
 
-async def reach(setting: Setting, house: House) -> dict[str, float]:
+async def reach(setting: Setting, house: Workshop) -> dict[str, float]:
     """What the parts could do at best."""
     report.progress("ceilings: a bare HTTP server, producer-perf-test, COPY, valkey-benchmark")
     engines, where = house.engines, house.where
@@ -99,7 +111,7 @@ async def reach(setting: Setting, house: House) -> dict[str, float]:
 
 
 async def outdo(
-    setting: Setting, house: House, program: Path, figures: Mapping[str, float]
+    setting: Setting, house: Workshop, program: Path, figures: Mapping[str, float]
 ) -> dict[str, float]:
     """What the peer's edge costs, and ours over it, by mode."""
     report.progress("the peer: an OpenTelemetry Collector, otlphttp to Kafka")

@@ -92,7 +92,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
         aim = "" if budget.aim is None else f"≤ {budget.aim:g}"
         table.add_row(
             budget.title,
-            f"≤ {budget.must:g}",
+            f"{'≥' if budget.least else '≤'} {budget.must:g}",
             aim,
             measured,
             ("[green]passed, aim too[/]" if verdict.reached else "[green]passed[/]")

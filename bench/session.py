@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
-from argus_runtime import database as runtime_database
 from argus_runtime import redis as runtime_redis
 from redis.asyncio import Redis
 
@@ -14,8 +13,6 @@ from bench.ledger import Ledger
 from bench.load import Offer
 from bench.trial import System
 from bench.visibility import Watch
-
-_APPLICATION = "argus-bench"
 
 
 class Session:
@@ -41,7 +38,7 @@ class Session:
 
     def system(self, group: str) -> System:
         """All processes, and a group's ledger."""
-        return System(self.house.roots(), self.ledger(group))
+        return System(self.house.roots, self.ledger(group))
 
     def watch(self, group: str) -> Watch:
         """A watch over a group's rows and counters."""
@@ -65,7 +62,7 @@ class Session:
         single = mode == "single"
         batch = 1 if single else setting.batch
         return Offer(
-            ports=self.house.ingest.ports,
+            ports=self.house.ports,
             keys=tuple(tenant.key for tenant in tenants),
             weights=tuple(stats.zipf(len(tenants))),
             addresses=setting.addresses if addresses is None else addresses,
@@ -81,9 +78,8 @@ class Session:
 async def session(setting: Setting, house: House) -> AsyncIterator[Session]:
     """Connected to the house's database and Redis until the block ends."""
     async with AsyncExitStack() as stack:
-        options = runtime_database.connect_options(house.where.database, _APPLICATION)
-        pool = await asyncpg.create_pool(**options, min_size=1, max_size=4)
+        pool = await asyncpg.create_pool(**house.database, min_size=1, max_size=4)
         stack.push_async_callback(pool.close)
-        redis = runtime_redis.connect(house.where.redis)
+        redis = runtime_redis.connect(house.redis)
         stack.push_async_callback(redis.aclose)
         yield Session(setting, house, pool, redis)

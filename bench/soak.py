@@ -4,6 +4,7 @@ import asyncio
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from bench import accounting, report
@@ -14,6 +15,7 @@ from bench.local import SATURATED
 from bench.results import Results
 from bench.session import Session, session
 from bench.trial import measure
+from bench.workshop import workshop
 
 MINUTES: Final = 10
 
@@ -37,7 +39,13 @@ def groups(setting: Setting) -> dict[str, Group]:
     return {setting.modes[0]: Group(partitions=setting.partitions)}
 
 
-async def run(setting: Setting, house: House, results: Results) -> None:
+def conduct(setting: Setting, scratch: Path, results: Results) -> None:
+    """The whole bench; `results` is filled as it goes."""
+    with workshop(setting, groups(setting), scratch) as house:
+        asyncio.run(_run(setting, house, results))
+
+
+async def _run(setting: Setting, house: House, results: Results) -> None:
     """The whole soak, in the first of the modes; `results` is filled."""
     mode = setting.modes[0]
     async with session(setting, house) as opened:
@@ -66,7 +74,7 @@ async def _soak(opened: Session, mode: str, rate: float) -> dict[str, float]:
 
 async def _sample(opened: Session, ledger: Ledger, before: int) -> list[Sample]:
     samples: list[Sample] = []
-    roots = opened.house.roots()
+    roots = opened.house.roots
     for number in range(1, round(MINUTES * _MINUTE / _SAMPLE_S)):
         await asyncio.sleep(_SAMPLE_S)
         table = accounting.table()

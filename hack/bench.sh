@@ -9,6 +9,12 @@ case " $* " in
   ' compare '* | *' --help '* | *' -h '*) exec .venv/bin/python -m bench "$@" ;;
 esac
 hack/docker.sh
+if [[ ${1:-} == cluster ]]; then
+  exports=$(hack/env.sh)
+  eval "$exports"
+  export CLUSTER
+  exec .venv/bin/python -m bench "$@"
+fi
 hack/tools.sh helm
 peer=()
 if have go; then
@@ -19,5 +25,4 @@ else
 fi
 printed=$(hack/images.sh --print kafka valkey timescaledb)
 mapfile -t images <<<"$printed"
-exec .venv/bin/python -m bench "$@" "${peer[@]}" \
-  --kafka-image "${images[0]}" --valkey-image "${images[1]}" --postgres-image "${images[2]}"
+exec .venv/bin/python -m bench "$@" "${peer[@]}" --images "${images[@]}"

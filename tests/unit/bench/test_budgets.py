@@ -39,3 +39,9 @@ def test_every_budget_counts_once_as_passed_or_failed() -> None:
 def test_no_figure_has_two_budgets() -> None:
     figures = [budget.figure for budget in budgets.LOCAL]
     assert len(set(figures)) == len(figures)
+
+
+def test_of_what_is_a_least_less_fails() -> None:
+    budget = Budget("some.rate", "some rate", 6000, "events/s", least=True)
+    assert Verdict(budget, 6000.0).passed
+    assert not Verdict(budget, 5999.0).passed
