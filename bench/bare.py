@@ -5,7 +5,7 @@ It parses a request, its headers and its body, and answers 202 as ingest does fo
 
 import asyncio
 import sys
-from typing import Final
+from typing import Final, cast
 
 import httptools
 import uvloop
@@ -30,8 +30,8 @@ class Bare(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Takes a connection."""
-        assert isinstance(transport, asyncio.Transport), "TCP is a stream"  # noqa: S101
-        self._transport = transport
+        # uvloop's are no subclass of asyncio.Transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Parses what came."""

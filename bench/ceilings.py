@@ -9,6 +9,7 @@ Valkey      its own benchmark: HSET, one at a time and 64 in a pipeline
 import asyncio
 import io
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ from bench.load import Offer
 
 _MICROS: Final = 1e6
 _TIMEOUT: Final = 60.0
-_BARE_PORT: Final = 38090
+BARE_PORT: Final = 38090
 _RECORDS: Final = 1_000_000
 _RECORD_BYTES: Final = 400
 _TOPIC: Final = TopicName("argus.bench.ceiling")
@@ -62,8 +63,8 @@ Figures = dict[str, float]
 
 async def http(seconds: float, connections: int) -> Figures:
     """Requests of one event against the bare server."""
-    with _bare() as pid:
-        offer = Offer(ports=(_BARE_PORT,), keys=("argus_public_none",), connections=connections)
+    with bare() as pid:
+        offer = Offer(ports=(BARE_PORT,), keys=("argus_public_none",), connections=connections)
         measured = await cost({"bare": (pid,)}, offer, seconds)
     return {
         "ceiling.http": _MICROS * measured.cpu["bare"] / measured.requests,
@@ -72,15 +73,26 @@ async def http(seconds: float, connections: int) -> Figures:
 
 
 @contextmanager
-def _bare() -> Iterator[int]:
-    words = [sys.executable, "-m", "bench.bare", str(_BARE_PORT)]
+def bare() -> Iterator[int]:
+    """The bare server as a process; its pid."""
+    words = [sys.executable, "-m", "bench.bare", str(BARE_PORT)]
     process = subprocess.Popen(words)  # noqa: S603
     try:
-        time.sleep(1)
+        _await(process)
         yield process.pid
     finally:
         process.kill()
         process.wait()
+
+
+def _await(process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _TIMEOUT
+    while process.poll() is None and time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, BARE_PORT)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"the bare server does not listen on port {BARE_PORT}")
 
 
 async def kafka(engine: Engine, where: Connections) -> Figures:
