@@ -32,7 +32,7 @@ from bench.load import Offer
 
 _MICROS: Final = 1e6
 _TIMEOUT: Final = 60.0
-BARE_PORT: Final = 38090
+BARE_PORT: Final = 28090
 _RECORDS: Final = 1_000_000
 _RECORD_BYTES: Final = 400
 _TOPIC: Final = TopicName("argus.bench.ceiling")

@@ -2,7 +2,8 @@
 
 Nothing but ports differs from what `helm install` runs: command, user, configuration files,
 environment, shared memory and memory limit are read from the rendered manifests. Containers and
-volumes are the bench's own, and are removed at the end, however it ends.
+volumes are the bench's own, and are removed at the end, however it ends. The ports, like all of the bench's, are below the range
+that the kernel takes those of outgoing connections from: of which a load has hundreds.
 """
 
 import socket
@@ -17,10 +18,10 @@ from typing import Final
 from bench.chart import Chart, Values
 
 HOST: Final = "127.0.0.1"
-KAFKA_PORT: Final = 39092
-CONTROLLER_PORT: Final = 39093
-VALKEY_PORT: Final = 36379
-POSTGRES_PORT: Final = 35432
+KAFKA_PORT: Final = 28092
+CONTROLLER_PORT: Final = 28093
+VALKEY_PORT: Final = 28379
+POSTGRES_PORT: Final = 28432
 
 _PREFIX: Final = "argus-bench"
 _VALKEY: Final = f"\nport {VALKEY_PORT}\nbind {HOST}\n"

@@ -26,7 +26,7 @@ from bench.engines import HOST
 from bench.load import Offer
 from bench.otlp import JSON, PROTOBUF
 
-_PORT: Final = 38318
+_PORT: Final = 28318
 _TOPIC: Final = TopicName("argus.bench.peer")
 _PARTITIONS: Final = 4
 _START_S: Final = 30.0

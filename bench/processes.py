@@ -19,8 +19,8 @@ from bench.engines import HOST
 
 _START_S: Final = 30.0
 _STOP_S: Final = 60.0
-_FIRST_HTTP_PORT: Final = 38080
-_FIRST_OPS_PORT: Final = 39190
+_FIRST_HTTP_PORT: Final = 28080
+_FIRST_OPS_PORT: Final = 28190
 
 
 @dataclass(frozen=True, slots=True)
