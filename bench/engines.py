@@ -2,8 +2,10 @@
 
 Nothing but ports differs from what `helm install` runs: command, user, configuration files,
 environment, shared memory and memory limit are read from the rendered manifests. Containers and
-volumes are the bench's own, and are removed at the end, however it ends. The ports, like all of the bench's, are below the range
-that the kernel takes those of outgoing connections from: of which a load has hundreds.
+volumes are the bench's own, and are removed at the end, however it ends.
+
+The bench's ports lie below the range from which the kernel takes those of outgoing connections, of
+which a load has hundreds.
 """
 
 import socket
