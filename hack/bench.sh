@@ -17,7 +17,9 @@ if [[ ${1:-} == cluster ]]; then
 fi
 hack/tools.sh helm
 peer=()
-if have go; then
+if [[ ! -f hack/tools/otelcol/go.sum ]]; then
+  say "no OpenTelemetry Collector to compare with: hack/tools/otelcol has no go.sum (go mod tidy)"
+elif have go; then
   hack/tools.sh otelcol
   peer=(--peer "$(tool_directory otelcol)/otelcol")
 else
