@@ -108,7 +108,19 @@ def _engine(chart: Chart, name: str, image: str, scratch: Path) -> Iterator[Engi
         pid = int(docker("inspect", "--format", "{{.State.Pid}}", container))
         yield Engine(name, container, pid)
     finally:
+        _keep_log(container, scratch / f"{name}.log")
         _remove(container)
+
+
+def _keep_log(container: str, file: Path) -> None:
+    with file.open("w") as log:
+        subprocess.run(  # noqa: S603
+            ["docker", "logs", container],  # noqa: S607
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            timeout=120,
+            check=False,
+        )
 
 
 def _refuse_taken(name: str, port: int) -> None:
@@ -148,7 +160,7 @@ def _start(chart: Chart, name: str, image: str, configuration: Path) -> None:
     docker(
         *("run", "--detach", "--name", own, "--network", "host", "--user", f"{uid}:{uid}"),
         *("--memory", _size(container["resources"]["limits"]["memory"]), *volume, *words),
-        *("--volume", f"{configuration}:/etc/argus:ro", "--tmpfs", f"{_TEMPORARY}:mode=1777"),
+        *("--volume", f"{configuration}:/etc/argus:ro", "--tmpfs", f"{_TEMPORARY}:mode=1777,exec"),
         *(word for size in shared for word in ("--shm-size", _size(size))),
         *("--entrypoint", command[0], image, *command[1:]),
     )
