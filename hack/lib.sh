@@ -20,10 +20,11 @@ die() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# The Python that the project is developed and run with; its lock files are resolved for 3.11.
+# The Python that the project is developed and run with; its lock files are resolved for 3.11. The system's own comes
+# first: it is what the images hold, and built with the optimisations that one compiled at home often lacks.
 python() {
   local name
-  for name in python3.11 python3.12 python3.13 python3; do
+  for name in /usr/bin/python3.11 python3.11 python3.12 python3.13 python3; do
     if have "$name" && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       command -v "$name"
       return
