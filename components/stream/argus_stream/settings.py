@@ -28,7 +28,7 @@ class BatchSettings(Section):
     """Most records."""
     bytes: int = Field(default=8 * 1024 * 1024, ge=1)
     """Bytes of record values after which no more are added."""
-    linger: float = Field(default=0.05, ge=0)
+    linger: float = Field(default=0.2, ge=0)
     """Seconds that a batch waits for company; a larger batch costs PostgreSQL less a row."""
     eager: int = Field(default=2_000, ge=1)
     """Records from which on a batch does not wait."""

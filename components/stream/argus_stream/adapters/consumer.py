@@ -25,8 +25,11 @@ from argus_stream.ports import Shares
 from argus_stream.sources import Record, Source
 
 MAX_WAIT_MS: Final = 100
-"""How long a broker holds an empty fetch; a change of assignment waits for it."""
+"""How long a broker holds a fetch for more; a change of assignment waits for it."""
 PARTITION_BYTES: Final = sizes.MAX_EVENT + sizes.RECORD_OVERHEAD
+MIN_BYTES: Final = 256 * sizes.KIB
+"""Less than this is waited for, up to MAX_WAIT_MS: a fetch for each batch that the edge appends
+costs the broker and us several times what its records do."""
 FETCH_BYTES: Final = 2 * sizes.MIB
 """Little at a time: what is buffered of a backlog is what a quiet partition's fetch waits for."""
 
@@ -44,6 +47,7 @@ class KafkaLog:
             auto_offset_reset="none",
             isolation_level="read_uncommitted",
             fetch_max_wait_ms=MAX_WAIT_MS,
+            fetch_min_bytes=MIN_BYTES,
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=PARTITION_BYTES,
         )
