@@ -72,17 +72,19 @@ class Limiter:
         *,
         timeout: float,
         calm: float,
+        pace: float,
         retry: float,
         on_switch: Callable[[], object],
     ) -> None:
         """`timeout` in seconds bounds one call, and what calls take together beyond `calm` each;
-        `retry` is the pause between reconnections. `on_switch` is called when from now on other
-        buckets judge."""
+        calls begin `pace` apart, and `retry` is the pause between reconnections. `on_switch` is
+        called when from now on other buckets judge."""
         self._shared = shared
         self._local = local
         self._timeout = timeout
         self._calm = calm
         self._patience = Patience(timeout)
+        self._pace = pace
         self._retry = retry
         self._on_switch = on_switch
         self._waiting: list[Waiting] = []
@@ -121,10 +123,15 @@ class Limiter:
             _tell(self._waiting, self._judge_locally([check for check, _ in self._waiting]))
 
     async def _tick(self) -> None:
+        next_call = 0.0
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
+                now = self._loop.time()
+                if now < next_call:
+                    await asyncio.sleep(next_call - now)
+                next_call = self._loop.time() + self._pace
                 # They count as waiting until they are told, should this task end meanwhile.
                 waiting = self._waiting[:_MAX_CHECKS]
                 _tell(waiting, await self._judge([check for check, _ in waiting]))

@@ -86,6 +86,7 @@ class Ingest:
             LocalBuckets(settings.limits.local_buckets, 1 / settings.replicas),
             timeout=settings.limits.redis_timeout,
             calm=settings.limits.redis_calm,
+            pace=settings.limits.redis_pace,
             retry=settings.limits.redis_retry,
             on_switch=self.denials.forget,
         )

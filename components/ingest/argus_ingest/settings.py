@@ -51,6 +51,9 @@ class LimitSettings(Section):
     redis_calm: float = Field(default=0.05, gt=0)
     """Seconds that a call to them should take at most. What calls take beyond it adds up; at
     `redis_timeout` Redis counts as away, until it answers within this."""
+    redis_pace: float = Field(default=0.005, ge=0)
+    """Seconds from the beginning of one call to them to that of the next: what comes meanwhile is
+    judged, and then published, together. A request that comes alone does not wait."""
     redis_retry: float = Field(default=0.5, gt=0)
     """Seconds between attempts to find the shared buckets again."""
     redis_cluster: bool = False

@@ -128,7 +128,9 @@ async def test_sixty_four_clients_get_burst_plus_rate_times_time_and_never_one_m
         RecordingBuckets(runtime_redis.connect(RedisSettings(url=redis_url))) for _ in range(2)
     ]
     limiters = [
-        Limiter(one, LocalBuckets(10, 1.0), timeout=5.0, calm=5.0, retry=1.0, on_switch=list)
+        Limiter(
+            one, LocalBuckets(10, 1.0), timeout=5.0, calm=5.0, pace=0.0, retry=1.0, on_switch=list
+        )
         for one in shared
     ]
     running = [asyncio.create_task(limiter.run()) for limiter in limiters]

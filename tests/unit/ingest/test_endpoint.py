@@ -52,7 +52,13 @@ class Edge:
         self.log = FakeLog(room=600)
         self.budget = Budget(limits.bytes_in_flight, limits.tenant_share)
         self.limiter = Limiter(
-            FakeBuckets(), LocalBuckets(100, 1.0), timeout=5.0, calm=5.0, retry=1.0, on_switch=list
+            FakeBuckets(),
+            LocalBuckets(100, 1.0),
+            timeout=5.0,
+            calm=5.0,
+            pace=0.0,
+            retry=1.0,
+            on_switch=list,
         )
         self.publisher = Publisher(self.log, self.budget, delivery_timeout=5.0, batches_in_flight=1)
         self.pressure = Pressure(FakeWatcher(), PressureSettings(), 1)

@@ -33,6 +33,7 @@ async def running(
         LocalBuckets(100, share),
         timeout=timeout,
         calm=calm,
+        pace=0.0,
         retry=0.02,
         on_switch=list,
     )
@@ -185,6 +186,7 @@ async def test_whoever_judges_from_now_on_is_announced() -> None:
         LocalBuckets(100, 1.0),
         timeout=TIMEOUT,
         calm=TIMEOUT,
+        pace=0.0,
         retry=0.02,
         on_switch=lambda: switches.append(limiter.away),
     )
@@ -205,7 +207,13 @@ async def test_cancelled_it_ends_as_cancelled(away: bool, waiting: int) -> None:
     shared = FakeBuckets()
     shared.away = away
     limiter = Limiter(
-        shared, LocalBuckets(100, 1.0), timeout=60.0, calm=60.0, retry=60.0, on_switch=list
+        shared,
+        LocalBuckets(100, 1.0),
+        timeout=60.0,
+        calm=60.0,
+        pace=0.0,
+        retry=60.0,
+        on_switch=list,
     )
     task = asyncio.create_task(limiter.run())
     await asyncio.sleep(0.01)
@@ -228,7 +236,7 @@ async def test_a_defect_in_the_buckets_ends_the_limiter() -> None:
             return [] if not checks else [Verdict(1 // 0, 0, 0, 0, 0)]
 
     limiter = Limiter(
-        Broken(), LocalBuckets(100, 1.0), timeout=1.0, calm=1.0, retry=1.0, on_switch=list
+        Broken(), LocalBuckets(100, 1.0), timeout=1.0, calm=1.0, pace=0.0, retry=1.0, on_switch=list
     )
     task = asyncio.create_task(limiter.run())
     await until_back(limiter)
