@@ -31,7 +31,7 @@ func main() {
 		BuildInfo: component.BuildInfo{Command: "otelcol", Description: "peer of the bench", Version: "bench"},
 		Factories: factories,
 		ConfigProviderSettings: otelcol.ConfigProviderSettings{
-			ResolverSettings: confmap.ResolverSettings{ProviderFactories: files},
+			ResolverSettings: confmap.ResolverSettings{ProviderFactories: files, DefaultScheme: "file"},
 		},
 	})
 	if err := command.Execute(); err != nil {
