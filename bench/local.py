@@ -17,6 +17,8 @@ from bench.workshop import Workshop, workshop
 
 SATURATED: Final = 0.7
 """Share of what was sustained at which latencies are judged."""
+_FIRST_SECONDS: Final = 15.0
+"""Of a run before those that count: the broker's JVM compiles what they then run."""
 _SHARES: Final = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
 
 
@@ -57,6 +59,9 @@ async def load(opened: Session, results: Results) -> None:
 async def saturate(opened: Session, mode: str, results: Results) -> None:
     """The runs at full load, and their medians."""
     runs = results.runs[mode] = []
+    if opened.setting.runs > 1:
+        report.progress(f"{mode}: {_FIRST_SECONDS:.0f} s of load that do not count")
+        await measure(opened.system(mode), opened.offer(mode, mode), _FIRST_SECONDS)
     for number in range(opened.setting.runs):
         done = await measure(opened.system(mode), opened.offer(mode, mode), opened.setting.seconds)
         runs.append(done)
