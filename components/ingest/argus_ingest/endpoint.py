@@ -50,6 +50,7 @@ from argus_ingest.tenants import KEY_POLICY, Access
 
 logger = logging.getLogger(__name__)
 
+_STATUS: Final = {status.value: str(status.value) for status in HTTPStatus}
 _REFUSED_BY: Final = {ADDRESS: "ip", KEY: "key", ADDRESS | KEY: "both"}
 
 
@@ -112,8 +113,8 @@ class EventsEndpoint:
         if self.draining or not is_read:
             exchange.keep_alive = False
         await answer.send(given, exchange, linger=not is_read)
-        metrics.requests(request.tenant, given.status).inc()
-        metrics.LATENCY.observe(time.monotonic_ns() / 1e9 - request.began / 1e6)
+        metrics.REQUESTS.add((request.tenant, _STATUS[given.status]))
+        metrics.LATENCY.add(time.monotonic_ns() / 1e9 - request.began / 1e6)
 
     async def _serve(self, request: Request) -> Answer:
         method = request.exchange.method
@@ -208,7 +209,7 @@ class EventsEndpoint:
                 watch.settled += size
         for bundle in bundles:
             events = len(bundle.records) - len(bundle.rejects)
-            metrics.events_accepted(request.tenant, bundle.pipeline.name).inc(events)
+            metrics.ACCEPTED.add((request.tenant, bundle.pipeline.name), events)
             for code in bundle.rejects:
                 metrics.REJECTED.labels(request.tenant, code).inc()
 

@@ -9,7 +9,7 @@ it again, which is safe, because id and time tell a duplicate.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from math import inf
 from typing import Final, Protocol
 
@@ -38,8 +38,8 @@ class LogError(Exception):
 class Batch(Protocol):
     """Records for one partition, being collected."""
 
-    def append(self, record: Record) -> bool:
-        """Whether it still fitted; the first record always does."""
+    def extend(self, records: Sequence[Record]) -> int:
+        """Appends records as long as they fit, and says how many did; the first always does."""
 
 
 class Log(Protocol):
@@ -112,7 +112,7 @@ class _Lane:
     def __init__(self, topic: _Topic, partition: int) -> None:
         self.topic = topic
         self.partition = partition
-        self.waiting: deque[tuple[Record, Ticket]] = deque()
+        self.waiting: deque[tuple[Sequence[Record], Ticket]] = deque()
         self.in_flight = 0
         self.scheduled = False
 
@@ -180,18 +180,26 @@ class Publisher:
         topic = self._topics.get(pipeline.topic)
         if topic is None:
             topic = self._topics[pipeline.topic] = _Topic(pipeline.topic)
-        for record in bundle.records:
-            lane = topic.lane(self._partition(topic, record.key, pipeline.partitions))
-            lane.waiting.append((record, ticket))
+        for partition, records in self._spread(topic, bundle.records, pipeline.partitions):
+            lane = topic.lane(partition)
+            lane.waiting.append((records, ticket))
             if not lane.scheduled:
                 self._schedule(lane)
 
-    def _partition(self, topic: _Topic, key: bytes | None, partitions: int) -> int:
+    def _spread(
+        self, topic: _Topic, records: Sequence[Record], partitions: int
+    ) -> Iterable[tuple[int, Sequence[Record]]]:
+        """The records by partition, in their order."""
         if partitions == 1:
-            return 0
-        if key is None:
-            return topic.sticky % partitions
-        return self._log.partition(key, partitions)
+            return ((0, records),)
+        spread: dict[int, list[Record]] = {}
+        for record in records:
+            key = record.key
+            partition = (
+                topic.sticky % partitions if key is None else self._log.partition(key, partitions)
+            )
+            spread.setdefault(partition, []).append(record)
+        return spread.items()
 
     def _schedule(self, lane: _Lane) -> None:
         """Sends at the end of this turn of the loop, so that all that arrived in it go together."""
@@ -230,12 +238,16 @@ class Publisher:
         tickets: dict[Ticket, int] = {}
         waiting = lane.waiting
         while waiting:
-            record, ticket = waiting[0]
+            records, ticket = waiting[0]
             if ticket.done.done():
-                self._settle(ticket, 1)
-            elif batch.append(record):
-                tickets[ticket] = tickets.get(ticket, 0) + 1
-            else:
+                self._settle(ticket, len(records))
+                waiting.popleft()
+                continue
+            taken = batch.extend(records)
+            if taken:
+                tickets[ticket] = tickets.get(ticket, 0) + taken
+            if taken < len(records):
+                waiting[0] = records[taken:], ticket
                 break
             waiting.popleft()
         return batch, tickets

@@ -45,7 +45,7 @@ async def test_a_batch_is_stored_as_it_was_filled(log: Log, broker: Kafka) -> No
         Record(b"k", b"v1", [("argus-id", b"1"), ("argus-by-id", b"1")]),
         Record(None, b"", [("argus-reject", b"invalid_json")]),
     ]
-    assert all(batch.append(record) for record in records)
+    assert batch.extend(records) == len(records)
     await log.send(batch, topic, 0)
     assert await stored(log, broker, topic) == [(r.key, r.value, r.headers) for r in records]
 
@@ -54,10 +54,10 @@ async def test_a_full_batch_takes_no_more_and_the_next_one_does(log: Log, broker
     topic = await broker.create()
     record = Record(b"k", secrets.token_bytes(1_000), [])
     for _ in range(2):
-        batch, taken = log.batch(), 0
-        while batch.append(record):
-            taken += 1
+        batch = log.batch()
+        taken = batch.extend([record] * 1_000)
         assert 200 < taken < 400
+        assert batch.extend([record]) == 0
         await log.send(batch, topic, 0)
     assert len(await stored(log, broker, topic)) > 400
 
@@ -66,7 +66,7 @@ async def test_the_first_record_always_fits(log: Log, broker: Kafka) -> None:
     topic = await broker.create()
     largest = Record(b"k" * 200, secrets.token_bytes(MAX_EVENT + 200), [("argus-id", b"1" * 36)])
     batch = log.batch()
-    assert batch.append(largest)
+    assert batch.extend([largest]) == 1
     await log.send(batch, topic, 0)
     assert len(await stored(log, broker, topic)) == 1
     assert KEPT_OF_REJECT < MAX_EVENT < MAX_BATCH
@@ -90,7 +90,7 @@ async def test_partitions_are_those_of_kafkas_own_partitioner(
 
 async def test_a_topic_that_does_not_exist_is_an_error_in_time(kafka_log: KafkaLog) -> None:
     batch = kafka_log.batch()
-    batch.append(Record(None, b"x", []))
+    batch.extend([Record(None, b"x", [])])
     async with asyncio.timeout(10):
         with pytest.raises(LogError):
             await kafka_log.send(batch, f"it.{secrets.token_hex(6)}", 0)
@@ -100,7 +100,7 @@ async def test_a_partition_that_does_not_exist_yet_is_an_error(
     kafka_log: KafkaLog, broker: Kafka
 ) -> None:
     batch = kafka_log.batch()
-    batch.append(Record(None, b"x", []))
+    batch.extend([Record(None, b"x", [])])
     with pytest.raises(LogError, match="partition 3"):
         await kafka_log.send(batch, await broker.create(), 3)
 

@@ -67,11 +67,10 @@ class FakeBatch:
         self.room = room
         self.records: list[Record] = []
 
-    def append(self, record: Record) -> bool:
-        if len(self.records) >= self.room:
-            return False
-        self.records.append(record)
-        return True
+    def extend(self, records: Sequence[Record]) -> int:
+        taken = records[: self.room - len(self.records)]
+        self.records += taken
+        return len(taken)
 
 
 class FakeLog:
