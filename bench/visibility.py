@@ -101,6 +101,7 @@ class Watch:
         async with asyncio.TaskGroup() as group:
             polls = [group.create_task(self._poll_rows()), group.create_task(self._poll_live())]
             yield
+            await self._look_at_rows()
             await self._counted()
             for poll in polls:
                 poll.cancel()
@@ -114,13 +115,15 @@ class Watch:
             await asyncio.sleep(_POLL_S)
 
     async def _poll_rows(self) -> None:
-        topics = sorted({topic for topic, _ in self._sources})
         while True:
-            rows = await self._pool.fetch(_OFFSETS, topics)
-            now = time.time_ns() // 1000
-            for row in rows:
-                self._rows[row["topic"], row["partition"]].note(row["next_offset"], now)
+            await self._look_at_rows()
             await asyncio.sleep(_POLL_S)
+
+    async def _look_at_rows(self) -> None:
+        rows = await self._pool.fetch(_OFFSETS, sorted({topic for topic, _ in self._sources}))
+        now = time.time_ns() // 1000
+        for row in rows:
+            self._rows[row["topic"], row["partition"]].note(row["next_offset"], now)
 
     async def _poll_live(self) -> None:
         while True:
