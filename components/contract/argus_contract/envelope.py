@@ -43,14 +43,9 @@ class Envelope(msgspec.Struct, gc=False):
 
 def splice(id: str, time: int, received: int, event: bytes, value: float | None = None) -> bytes:
     """The envelope around the client's bytes, which must be one valid JSON object."""
-    derived = b"" if value is None else b'"value":%b,' % repr(value).encode()
-    return b'{"v":1,"id":"%b","time":%d,"received":%d,%b"event":%b}' % (
-        id.encode(),
-        time,
-        received,
-        derived,
-        event,
-    )
+    derived = "" if value is None else f'"value":{value!r},'
+    head = f'{{"v":1,"id":"{id}","time":{time},"received":{received},{derived}"event":'
+    return b"".join((head.encode(), event, b"}"))
 
 
 decode: Final = msgspec.json.Decoder(Envelope).decode

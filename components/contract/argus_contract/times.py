@@ -8,12 +8,13 @@ from typing import Final
 
 SECOND: Final = 1_000_000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+_DAY: Final = 86_400 * SECOND
 
 
 def to_micros(moment: datetime) -> int:
     """Microseconds since the epoch; `moment` must be aware, else TypeError."""
-    return (moment - EPOCH) // _MICROSECOND
+    since = moment - EPOCH
+    return since.days * _DAY + since.seconds * SECOND + since.microseconds
 
 
 def from_micros(micros: int) -> datetime:
