@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from argus_contract import envelope, headers, records
+from argus_contract.events import Event
 from argus_contract.ids import is_uuid, new_ids
 from argus_contract.judge import Accepted, NotJsonError, Reject, judge, judge_line, not_json
 from argus_contract.names import TopicName
@@ -84,7 +85,7 @@ def _accepted(item: Accepted, raw: bytes) -> None:
         event.session_id,
         event.value,
     )
-    assert bytes(body.properties) == bytes(event.properties)
+    assert bytes(body.properties) == bytes(msgspec.json.decode(raw, type=Event).properties)
     assert decoded.effective_value == (item.value if event.value is None else event.value)
     assert dict(record.headers)[headers.ID] == decoded.id.encode()
     # Another reader finds the same in it: what was sent, and nothing of ours displaced.

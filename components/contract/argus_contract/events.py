@@ -23,12 +23,8 @@ Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Timestamp = Annotated[datetime, Meta(tz=True)]
 
 
-class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """One event of a client.
-
-    `properties` is left undecoded: `b""` where absent, else the client's JSON of any type, which
-    the edge must still hold to be an object or null.
-    """
+class Fields(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An event's own fields: all but the client's properties."""
 
     event: Name
     id: str | None = None
@@ -36,6 +32,15 @@ class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     distinct_id: Text | None = None
     session_id: Text | None = None
     value: float | None = None
+
+
+class Event(Fields, gc=False):
+    """One event of a client.
+
+    `properties` is left undecoded: `b""` where absent, else the client's JSON of any type, which
+    the edge must still hold to be an object or null.
+    """
+
     properties: msgspec.Raw = ABSENT
 
 
