@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -17,12 +17,18 @@ from prometheus_client.registry import Collector
 class Tally(Collector):
     """A counter with labels."""
 
-    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str],
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
         self._name = name
         self._documentation = documentation
         self._labels = labels
         self._counts: dict[tuple[str, ...], int] = {}
-        REGISTRY.register(self)
+        registry.register(self)
 
     def add(self, labels: tuple[str, ...], count: int = 1) -> None:
         """Counts so many more of these labels' values."""
@@ -49,14 +55,20 @@ class Tally(Collector):
 class Durations(Collector):
     """A histogram of seconds without labels."""
 
-    def __init__(self, name: str, documentation: str, bounds: Sequence[float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        bounds: Sequence[float],
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
         """`bounds` of the buckets, in seconds and ascending."""
         self._name = name
         self._documentation = documentation
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
-        REGISTRY.register(self)
+        registry.register(self)
 
     def add(self, seconds: float) -> None:
         """Counts one more."""

@@ -26,14 +26,19 @@ async def until_back(limiter: Limiter) -> None:
 
 @asynccontextmanager
 async def running(
-    shared: FakeBuckets, *, share: float = 1.0, timeout: float = TIMEOUT, calm: float = TIMEOUT
+    shared: FakeBuckets,
+    *,
+    share: float = 1.0,
+    timeout: float = TIMEOUT,
+    calm: float = TIMEOUT,
+    pace: float = 0.0,
 ) -> AsyncIterator[Limiter]:
     limiter = Limiter(
         shared,
         LocalBuckets(100, share),
         timeout=timeout,
         calm=calm,
-        pace=0.0,
+        pace=pace,
         retry=0.02,
         on_switch=list,
     )
@@ -56,6 +61,23 @@ async def test_alone_a_check_waits_for_nobody_and_together_they_share_a_call() -
         await asyncio.gather(*(limiter.check(ONE) for _ in range(500)))
     assert sum(shared.calls) == 501
     assert len(shared.calls) == 2
+
+
+async def test_calls_begin_a_pace_apart_and_the_first_waits_for_none() -> None:
+    shared = FakeBuckets()
+    async with running(shared, pace=0.1) as limiter:
+        began = time.monotonic()
+        await limiter.check(ONE)
+        alone = time.monotonic() - began
+        await asyncio.gather(*(limiter.check(ONE) for _ in range(20)), _later(limiter))
+        together = time.monotonic() - began
+    assert shared.calls == [1, 21]
+    assert alone < 0.1 <= together
+
+
+async def _later(limiter: Limiter) -> None:
+    await asyncio.sleep(0.01)
+    await limiter.check(ONE)
 
 
 async def test_a_call_has_a_largest_size() -> None:
