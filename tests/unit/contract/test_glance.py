@@ -135,8 +135,8 @@ lists_of_needs = {
 events = objects(
     {
         "event": st.sampled_from([f'"{name}"' for name in ("signup", *PROPERTIES)]),
-        "id": st.sampled_from([f'"{UUID}"', f'"{UUID.upper()}"', f'"{UUID}\\n"', '"1"', "null"]),
-        "timestamp": st.sampled_from(['"2026-01-01T00:00:00.1Z"', '"2026-01-01T00:00:00"', "null"]),
+        "id": st.sampled_from([f'"{UUID}"', f'"{UUID.upper()}"', "null"]),
+        "timestamp": st.sampled_from(['"2026-01-01T00:00:00.1Z"', "null"]),
         "distinct_id": texts,
         "value": st.just("null") | numbers,
         "properties": objects(lists_of_needs, "other"),
@@ -153,5 +153,7 @@ events = objects(
 @example(r'{"event":"p\u0061ge_view"}')
 @example('{"event":"signup","event":"page_view"}')
 @example('{"event":"signup","colour":"red"}')
+@example('{"event":"signup","timestamp":"2026-01-01T00:00:00"}')
+@example(f'{{"event":"signup","id":"{UUID}\\n"}}')
 def test_it_never_changes_what_the_judge_says(event: str) -> None:
     same_either_way(event.encode("utf-8", "surrogatepass"))

@@ -1,5 +1,6 @@
 """Our ids are UUIDv7s as RFC 9562 has them, and their time can be read back."""
 
+import re
 from itertools import islice
 from uuid import UUID
 
@@ -41,3 +42,12 @@ def test_many_ids_of_one_moment_are_distinct_ascend_and_are_of_version_7() -> No
     assert {UUID(text).version for text in made} == {7}
     assert {ids.time_of(text) for text in made} == {now_us}
     assert made[0] != next(ids.new_ids(now_us))
+
+
+@given(
+    st.from_regex(ids.UUID_PATTERN)
+    | st.text("09afAFgG-\n?\u0661\ud800", min_size=35, max_size=37)
+    | st.text(max_size=40)
+)
+def test_a_uuid_is_what_the_pattern_says(text: str) -> None:
+    assert ids.is_uuid(text) == (re.fullmatch(ids.UUID_PATTERN, text) is not None)

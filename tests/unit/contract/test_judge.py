@@ -204,6 +204,17 @@ def test_the_deepest_nesting_allowed() -> None:
         assert rejected(raw).code is Code.TOO_DEEP
 
 
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+@pytest.mark.parametrize("lead", [b"", b" "])
+def test_either_bracket_is_a_level(opening: bytes, closing: bytes, lead: bytes) -> None:
+    for levels in (MAX_DEPTH, MAX_DEPTH + 1):
+        inner = opening * (levels - 2) + b"1" + closing * (levels - 2)
+        raw = lead + b'{"event":"x","properties":{"a":' + inner + b"}}"
+        item = judge(raw, 0)
+        assert isinstance(item, Accepted) == (levels == MAX_DEPTH)
+        assert isinstance(item, Accepted) or item.code is Code.TOO_DEEP
+
+
 def test_brackets_in_strings_are_no_nesting() -> None:
     accepted(
         b'{"event":"x","properties":{"a":"' + b"[" * 500 + b'\\"[","b":"' + b"{" * 500 + b'"}}'
