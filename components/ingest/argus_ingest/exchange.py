@@ -1,6 +1,6 @@
 """One request of the hot route, as the parser of its connection gives it, and the answer to it.
 
-Below ASGI, whose scopes, messages and cycles cost a fifth of what a request costs (ADR 0010). What
+Below ASGI, whose scopes, messages and cycles are of no use to one route (ADR 0010). What
 an ASGI server does for an application is therefore done here: the body piece by piece and no faster
 than it is read, `100 Continue`, the client that hangs up.
 """
