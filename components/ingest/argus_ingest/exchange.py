@@ -37,7 +37,10 @@ class Connection(Protocol):
     def resume_reading(self) -> None:
         """Takes more again."""
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
+        """Writes at once; whether more has to wait until it is `drained`."""
+
+    async def drained(self) -> None:
         """Returns when the client takes more."""
 
     def finished(self, *, keep_alive: bool) -> None:
@@ -135,15 +138,15 @@ class Exchange:
         if not self._continued:
             self._continued = True
             if self.headers.get(b"expect", b"").lower() == b"100-continue":
-                await self.write(_CONTINUE)
+                self._connection.write(_CONTINUE)
         while not (self._body or self._complete or self._gone):
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
     async def write(self, data: bytes) -> None:
-        """Writes some of the answer, if the client is still there."""
-        if not self._gone:
-            await self._connection.write(data)
+        """Writes the answer, if the client is still there; returns when the client takes more."""
+        if not self._gone and self._connection.write(data):
+            await self._connection.drained()
 
     def finish(self) -> None:
         """The answer is complete."""

@@ -192,11 +192,14 @@ class EdgeProtocol(HttpToolsProtocol):
         """Takes more again."""
         self.flow.resume_reading()
 
-    async def write(self, data: bytes) -> None:
-        """Returns when the client takes more."""
+    def write(self, data: bytes) -> bool:
+        """Writes at once; whether more has to wait until it is `drained`."""
         self.transport.write(data)
-        if self.flow.write_paused:
-            await self.flow.drain()
+        return self.flow.write_paused
+
+    async def drained(self) -> None:
+        """Returns when the client takes more."""
+        await self.flow.drain()
 
     def finished(self, *, keep_alive: bool) -> None:
         """An exchange is over."""

@@ -171,6 +171,9 @@ class FakeConnection:
         self.client: tuple[str, int] | None = ("192.0.2.1", 4711)
         self.written = b""
         self.pauses = self.resumes = 0
+        self.drains = asyncio.Event()
+        """Unset while the client takes nothing."""
+        self.drains.set()
         self.ended: bool | None = None
         """Once an answer is complete: whether the connection ended with it."""
 
@@ -180,8 +183,12 @@ class FakeConnection:
     def resume_reading(self) -> None:
         self.resumes += 1
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
         self.written += data
+        return not self.drains.is_set()
+
+    async def drained(self) -> None:
+        await self.drains.wait()
 
     def finished(self, *, keep_alive: bool) -> None:
         assert self.ended is None, "answered twice"

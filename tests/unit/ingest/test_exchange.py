@@ -61,6 +61,17 @@ async def test_a_client_that_hangs_up_wakes_the_reader(fed: bytes) -> None:
     assert client.written == b""
 
 
+async def test_a_client_that_takes_nothing_is_waited_for() -> None:
+    exchange, client = made()
+    client.drains.clear()
+    writing = asyncio.create_task(exchange.write(b"answer"))
+    await asyncio.sleep(0)
+    assert client.written == b"answer"
+    assert not writing.done()
+    client.drains.set()
+    await writing
+
+
 async def test_it_is_continued_once_and_only_where_the_body_is_waited_for() -> None:
     exchange, client = made((b"expect", b"100-Continue"))
     exchange.feed(b"came unasked")
