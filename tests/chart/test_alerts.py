@@ -11,6 +11,7 @@ import argus_operator.metrics
 import argus_stream.metrics
 import pytest
 import yaml
+from argus_ingest.tally import Durations, Tally
 from argus_operator.settings import AuditSettings
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -26,10 +27,17 @@ RUNBOOK = ROOT / "docs" / "runbook.md"
 def series_of(module: ModuleType) -> Iterator[tuple[str, set[str]]]:
     """Each time series that a component exposes, with the names of its labels."""
     for metric in vars(module).values():
-        if isinstance(metric, MetricWrapperBase):
+        if isinstance(metric, MetricWrapperBase | Tally | Durations):
             [described] = metric.describe()
             for suffix in SUFFIXES[described.type]:
-                yield described.name + suffix, set(metric._labelnames)
+                yield described.name + suffix, labels_of(metric)
+
+
+def labels_of(metric: MetricWrapperBase | Tally | Durations) -> set[str]:
+    """The names of a metric's labels."""
+    if isinstance(metric, Durations):
+        return set()
+    return set(metric.labels if isinstance(metric, Tally) else metric._labelnames)
 
 
 DECLARED = {name: labels for module in METRICS for name, labels in series_of(module)}

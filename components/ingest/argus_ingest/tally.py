@@ -26,7 +26,7 @@ class Tally(Collector):
     ) -> None:
         self._name = name
         self._documentation = documentation
-        self._labels = labels
+        self.labels = labels
         self._counts: dict[tuple[str, ...], int] = {}
         registry.register(self)
 
@@ -42,7 +42,7 @@ class Tally(Collector):
 
     def describe(self) -> Iterable[CounterMetricFamily]:
         """The metric without its series."""
-        return (CounterMetricFamily(self._name, self._documentation, labels=self._labels),)
+        return (CounterMetricFamily(self._name, self._documentation, labels=self.labels),)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """The metric as Prometheus has it."""
