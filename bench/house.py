@@ -26,12 +26,12 @@ class Setting:
     """Processes of ingest."""
     stream: int = 1
     """Processes of stream."""
-    partitions: int = 4
+    partitions: int = 1
     """Of each pipeline's topic, as in examples/demo.yaml."""
     addresses: int = 1000
     connections: int = 256
     batch: int = 100
-    batch_connections: int = 32
+    batch_connections: int = 8
     modes: tuple[str, ...] = MODES
     ceilings: bool = True
     peer: Path | None = None
