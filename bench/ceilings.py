@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -27,7 +28,7 @@ from argus_runtime import kafka as runtime_kafka
 from bench import accounting
 from bench.connections import Connections
 from bench.driving import cost
-from bench.engines import HOST, VALKEY_PORT, Engine, docker
+from bench.engines import CONFIGURATION, HOST, VALKEY_PORT, Engine, docker
 from bench.load import Offer
 
 _MICROS: Final = 1e6
@@ -95,14 +96,14 @@ def _await(process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError(f"the bare server does not listen on port {BARE_PORT}")
 
 
-async def kafka(engine: Engine, where: Connections) -> Figures:
-    """Records produced by Kafka's own tool."""
+async def kafka(engine: Engine, where: Connections, scratch: Path) -> Figures:
+    """Records produced by Kafka's own tool; `scratch` is where the engines' files are."""
     settings = where.kafka
     admin = KafkaAdmin(runtime_kafka.options(settings, "argus-bench"), 1, _TIMEOUT)
     try:
         await admin.apply([Create(TopicSpec(_TOPIC, _PARTITIONS, {}))])
         before = accounting.cpu(accounting.table(), [engine.pid])
-        printed = await asyncio.to_thread(_produce, engine, where)
+        printed = await asyncio.to_thread(_produce, engine, where, scratch / engine.name)
         after = accounting.cpu(accounting.table(), [engine.pid])
         await admin.delete([_TOPIC])
     finally:
@@ -116,18 +117,22 @@ async def kafka(engine: Engine, where: Connections) -> Figures:
     }
 
 
-def _produce(engine: Engine, where: Connections) -> str:
+def _produce(engine: Engine, where: Connections, directory: Path) -> str:
     settings = where.kafka
     password = "" if settings.password is None else settings.password.get_secret_value()
     module = "org.apache.kafka.common.security.plain.PlainLoginModule"
     login = f'{module} required username="{settings.username}" password="{password}";'
+    file = directory / "producer.properties"  # the tool splits what it is told at each "="
+    file.write_text(
+        f"acks=all\nsecurity.protocol={settings.security.upper()}\n"
+        f"sasl.mechanism={settings.mechanism}\nsasl.jaas.config={login}\n"
+    )
     return docker(
         *("exec", engine.container, "java", "-Xmx256m", "-cp", "/opt/kafka/libs/*"),
         "org.apache.kafka.tools.ProducerPerformance",
         *("--topic", _TOPIC, "--num-records", str(_RECORDS), "--record-size", str(_RECORD_BYTES)),
-        *("--throughput", "-1", "--producer-props", f"bootstrap.servers={settings.bootstrap}"),
-        *("acks=all", f"security.protocol={settings.security.upper()}"),
-        *(f"sasl.mechanism={settings.mechanism}", f"sasl.jaas.config={login}"),
+        *("--throughput", "-1", "--bootstrap-server", settings.bootstrap),
+        *("--command-config", f"{CONFIGURATION}/{file.name}"),
     )
 
 

@@ -25,6 +25,9 @@ CONTROLLER_PORT: Final = 28093
 VALKEY_PORT: Final = 28379
 POSTGRES_PORT: Final = 28432
 
+CONFIGURATION: Final = "/etc/argus"
+"""Where an engine's container has its configuration."""
+
 _PREFIX: Final = "argus-bench"
 _VALKEY: Final = f"\nport {VALKEY_PORT}\nbind {HOST}\n"
 _START_S: Final = 90.0
@@ -160,7 +163,12 @@ def _start(chart: Chart, name: str, image: str, configuration: Path) -> None:
     docker(
         *("run", "--detach", "--name", own, "--network", "host", "--user", f"{uid}:{uid}"),
         *("--memory", _size(container["resources"]["limits"]["memory"]), *volume, *words),
-        *("--volume", f"{configuration}:/etc/argus:ro", "--tmpfs", f"{_TEMPORARY}:mode=1777,exec"),
+        *(
+            "--volume",
+            f"{configuration}:{CONFIGURATION}:ro",
+            "--tmpfs",
+            f"{_TEMPORARY}:mode=1777,exec",
+        ),
         *(word for size in shared for word in ("--shm-size", _size(size))),
         *("--entrypoint", command[0], image, *command[1:]),
     )

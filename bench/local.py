@@ -109,7 +109,7 @@ async def reach(setting: Setting, house: Workshop) -> dict[str, float]:
     engines, where = house.engines, house.where
     return {
         **await ceilings.http(min(5.0, setting.seconds), setting.connections),
-        **await ceilings.kafka(engines["kafka"], where),
+        **await ceilings.kafka(engines["kafka"], where, house.scratch),
         **await ceilings.postgres(engines["postgres"], where),
         **await asyncio.to_thread(ceilings.valkey, engines["valkey"], where),
     }
