@@ -15,7 +15,7 @@ export CLUSTER ARGUS_HTTP_PORT ARGUS_POSTGRES_PORT ARGUS_REDIS_PORT ARGUS_KAFKA_
 
 STAGES := lint types layers unit chart integration e2e chaos
 
-.PHONY: help up down env demo status logs clean bench bench-local bench-growth bench-soak bench-compare fuzz defects sync lock engines engines-down test test-full scenarios $(STAGES)
+.PHONY: help up down env demo status logs clean bench bench-local bench-growth bench-soak bench-storage bench-compare fuzz defects sync lock engines engines-down test test-full scenarios $(STAGES)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,9 @@ bench-growth: ## what an event costs with 200 tenants, 10 million rows, 100,000 
 
 bench-soak: ## ten minutes at 70 % of saturation: memory and lag stay flat
 	@hack/bench.sh soak $(OPTIONS)
+
+bench-storage: ## what a row costs PostgreSQL as it is stored, and with one thing changed: 8 min
+	@hack/bench.sh storage $(OPTIONS)
 
 bench-compare: ## the last bench-local against bench/baseline.json, as ratios
 	@hack/bench.sh compare $(OPTIONS)

@@ -10,7 +10,18 @@ from typing import Final
 
 import msgspec
 
-from bench import budgets, cluster, comparison, growth, local, picture, report, results, soak
+from bench import (
+    budgets,
+    cluster,
+    comparison,
+    growth,
+    local,
+    picture,
+    report,
+    results,
+    soak,
+    storage,
+)
 from bench.budgets import Budget
 from bench.chart import ROOT
 from bench.engines import Images
@@ -45,6 +56,11 @@ _BENCHES: Final = {
     ),
     "soak": Bench(
         "ten minutes at 70 % of saturation: memory and lag stay flat", soak.conduct, budgets.SOAK
+    ),
+    "storage": Bench(
+        "what a row costs PostgreSQL, and would if it were stored in other ways",
+        storage.conduct,
+        budgets.STORAGE,
     ),
 }
 

@@ -116,6 +116,11 @@ SOAK: Final = (
     Budget("soak.refused", "requests not answered 202", 0, "requests"),
 )
 """The budgets of `make bench-soak`."""
+STORAGE: Final = (
+    Budget("storage.missing", "offered and no row", 0, "rows"),
+    Budget("storage.noise", "the same storage, measured twice, differs by", 10, "%"),
+)
+"""The budgets of `make bench-storage`: they judge the measurement, not what it found."""
 
 
 def judge(budgets: Iterable[Budget], figures: Figures) -> list[Verdict]:

@@ -11,7 +11,7 @@ which a load has hundreds.
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ KAFKA_PORT: Final = 28092
 CONTROLLER_PORT: Final = 28093
 VALKEY_PORT: Final = 28379
 POSTGRES_PORT: Final = 28432
+NAMES: Final = ("kafka", "valkey", "postgres")
 
 CONFIGURATION: Final = "/etc/argus"
 """Where an engine's container has its configuration."""
@@ -54,7 +55,7 @@ class Engine:
 
 
 Engines = Mapping[str, Engine]
-"""By the names `kafka`, `valkey` and `postgres`."""
+"""By their NAMES."""
 
 
 def values() -> Values:
@@ -85,13 +86,14 @@ def docker(*words: str, timeout: float = 120) -> str:
 
 
 @contextmanager
-def running(chart: Chart, images: Images, scratch: Path) -> Iterator[Engines]:
-    """All three, until the block ends. `scratch` holds their configuration files meanwhile."""
+def running(
+    chart: Chart, images: Images, scratch: Path, names: Sequence[str] = NAMES
+) -> Iterator[Engines]:
+    """These, until the block ends. `scratch` holds their configuration files meanwhile."""
     with ExitStack() as stack:
         yield {
-            "kafka": stack.enter_context(_engine(chart, "kafka", images.kafka, scratch)),
-            "valkey": stack.enter_context(_engine(chart, "valkey", images.valkey, scratch)),
-            "postgres": stack.enter_context(_engine(chart, "postgres", images.postgres, scratch)),
+            name: stack.enter_context(_engine(chart, name, getattr(images, name), scratch))
+            for name in names
         }
 
 

@@ -63,7 +63,7 @@ class Platform:
 
     async def add_tenant(self, name: str, pipelines: int = 1, partitions: int = 1) -> Tenant:
         """A tenant with one or two pipelines, known to every process of the data path soon."""
-        schema = schemas.tenant_schema(_meta(name))
+        schema = schemas.tenant_schema(new_meta(name))
         await self._database.ensure_tenant(schema)
         made = [
             await self._add_pipeline(schema, f"{name}-{number}", number, partitions)
@@ -86,7 +86,7 @@ class Platform:
             match=_SECOND_PIPELINE if number else (),
             topic=Topic(partitions=partitions, retention=TopicRetention(bytes="2Gi")),
         )
-        meta = _meta(name)
+        meta = new_meta(name)
         wanted = topics.event_topic(meta, spec, 0, _REPLICAS)
         letters = topics.dead_letter_topic(meta, spec, 0, _REPLICAS)
         await self._kafka.apply([*topics.plan(wanted, None), *topics.plan(letters, None)])
@@ -107,8 +107,8 @@ async def platform(where: Connections) -> AsyncIterator[Platform]:
     await database.open()
     try:
         passwords = where.stream_password, where.reader_password
-        await _available(lambda: database.prepare(*passwords))
-        await _available(lambda: kafka.observe([TopicName(REGISTRY_TOPIC)]))
+        await available(lambda: database.prepare(*passwords))
+        await available(lambda: kafka.observe([TopicName(REGISTRY_TOPIC)]))
         yield Platform(kafka, registry, database)
     finally:
         await registry.close()
@@ -116,7 +116,7 @@ async def platform(where: Connections) -> AsyncIterator[Platform]:
         await database.close()
 
 
-async def _available(call: Callable[[], Awaitable[object]]) -> None:
+async def available(call: Callable[[], Awaitable[object]]) -> None:
     """Calls until the engine behind it, which has just been started, is there."""
     deadline = time.monotonic() + _TIMEOUT
     while True:
@@ -130,6 +130,7 @@ async def _available(call: Callable[[], Awaitable[object]]) -> None:
             return
 
 
-def _meta(name: str) -> Meta:
+def new_meta(name: str) -> Meta:
+    """A resource of that name, as if it had just been created."""
     uid = f"{secrets.token_hex(4)}-0000-4000-8000-{secrets.token_hex(6)}"
     return Meta(name=name, namespace=NAMESPACE, uid=uid, creation_timestamp=datetime.now(UTC))

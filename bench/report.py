@@ -13,6 +13,7 @@ from bench.budgets import Figures, Verdict
 from bench.comparison import Ratio, worse
 from bench.results import Results
 from bench.trial import Run
+from bench.variants import AS_IS, VARIANTS
 
 COMPONENTS: Final = ("ingest", "kafka", "redis", "stream", "postgres")
 
@@ -24,6 +25,8 @@ _CEILINGS: Final = (
     ("HSET, one at a time", "hset", "redis"),
 )
 """What it is, its figure, and whose ceiling it is."""
+
+_STORAGE: Final = ("cpu", "ratio", "least", "most", "wal", "table", "indexes")
 
 _console: Final = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 _began: Final = time.monotonic()
@@ -117,7 +120,10 @@ def show(results: Results) -> None:
         f"\n{machine.processor}, {machine.cores} cores, kernel {machine.kernel}, "
         f"Python {machine.python}, ARGUS {machine.commit}"
     )
-    _console.print(runs_table(results))
+    if results.runs:
+        _console.print(runs_table(results))
+    if f"storage.{AS_IS}.cpu" in results.figures:
+        _console.print(storage_table(results.figures))
     if "ceiling.http" in results.figures:
         _console.print(ceilings_table(results.figures))
     peers = {name: cost for name, cost in results.figures.items() if name.startswith("peer.")}
@@ -144,6 +150,25 @@ def ceilings_table(figures: Figures) -> Table:
             ours = figures.get(f"{mode}.{component}")
             row += ["", ""] if ours is None else [f"{ours:.2f}", f"{ours / alone:.2f}"]
         table.add_row(*row)
+    return table
+
+
+def storage_table(figures: Figures) -> Table:
+    """Each variant of storage: CPU, as medians of the rounds, and bytes, all per row."""
+    table = Table(title="PostgreSQL per row")
+    for heading in ("variant", "CPU µs", "×", "of", "least", "most", "log B", "table B", "index B"):
+        table.add_column(heading, justify="left" if heading in ("variant", "of") else "right")
+    titles = {variant.name: variant.title for variant in VARIANTS}
+    for variant in VARIANTS:
+        name = f"storage.{variant.name}"
+        row = {key: figures[f"{name}.{key}"] for key in _STORAGE}
+        alone = variant.name == variant.against
+        table.add_row(
+            *(variant.title, f"{row['cpu']:.1f}", "" if alone else f"{row['ratio']:.2f}"),
+            "" if alone else titles[variant.against],
+            *(f"{row['least']:.1f}", f"{row['most']:.1f}"),
+            *(f"{row[key]:.0f}" for key in ("wal", "table", "indexes")),
+        )
     return table
 
 
