@@ -17,13 +17,13 @@ if [[ ${1:-} == cluster ]]; then
 fi
 hack/tools.sh helm
 peer=()
-if [[ ! -f hack/tools/otelcol/go.sum ]]; then
-  say "no OpenTelemetry Collector to compare with: hack/tools/otelcol has no go.sum (go mod tidy)"
-elif have go; then
-  hack/tools.sh otelcol
-  peer=(--peer "$(tool_directory otelcol)/otelcol")
-else
-  say "without Go there is no OpenTelemetry Collector to compare with"
+if [[ ${1:-} == local ]]; then
+  if have go; then
+    hack/tools.sh otelcol
+    peer=(--peer "$(tool_directory otelcol)/otelcol")
+  else
+    say "without Go there is no OpenTelemetry Collector to compare with"
+  fi
 fi
 printed=$(hack/images.sh --print kafka valkey timescaledb)
 mapfile -t images <<<"$printed"
