@@ -9,7 +9,6 @@ Valkey      its own benchmark: HSET, one at a time and 64 in a pipeline
 import asyncio
 import io
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -28,7 +27,7 @@ from argus_runtime import kafka as runtime_kafka
 from bench import accounting
 from bench.connections import Connections
 from bench.driving import cost
-from bench.engines import CONFIGURATION, HOST, VALKEY_PORT, Engine, docker
+from bench.engines import CONFIGURATION, HOST, VALKEY_PORT, Engine, docker, listens
 from bench.load import Offer
 
 _MICROS: Final = 1e6
@@ -89,9 +88,8 @@ def bare() -> Iterator[int]:
 def _await(process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, BARE_PORT)) == 0:
-                return
+        if listens(BARE_PORT):
+            return
         time.sleep(0.05)
     raise RuntimeError(f"the bare server does not listen on port {BARE_PORT}")
 

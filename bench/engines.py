@@ -85,6 +85,12 @@ def docker(*words: str, timeout: float = 120) -> str:
     return done.stdout.strip()
 
 
+def listens(port: int) -> bool:
+    """Whether something takes connections at this port."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
 @contextmanager
 def running(
     chart: Chart, images: Images, scratch: Path, names: Sequence[str] = NAMES
@@ -129,9 +135,8 @@ def _keep_log(container: str, file: Path) -> None:
 
 
 def _refuse_taken(name: str, port: int) -> None:
-    with socket.socket() as probe:
-        if probe.connect_ex((HOST, port)) == 0:
-            raise RuntimeError(f"something listens on {HOST}:{port}, where {name} is to run")
+    if listens(port):
+        raise RuntimeError(f"something listens on {HOST}:{port}, where {name} is to run")
 
 
 def _remove(container: str) -> None:
@@ -184,9 +189,8 @@ def _size(kubernetes: str) -> str:
 def _await(container: str, port: int) -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) == 0:
-                return
+        if listens(port):
+            return
         if docker("inspect", "--format", "{{.State.Running}}", container) != "true":
             break
         time.sleep(0.2)

@@ -27,7 +27,7 @@ class Setting:
     stream: int = 1
     """Processes of stream."""
     partitions: int = 1
-    """Of each pipeline's topic, as in examples/demo.yaml."""
+    """Of each pipeline's topic, as of one that asks for no more."""
     addresses: int = 1000
     connections: int = 256
     batch: int = 100

@@ -14,6 +14,9 @@ from bench.load import Outcome
 
 POLL_S: Final = 0.005
 
+OF_RUN: Final = "id BETWEEN $1::text::uuid AND $2::text::uuid AND substr(id::text, 21, 3) = $3"
+"""What holds of a run's rows and of no others; its parameters are those of `of_run`."""
+
 _FIRST_DRAIN_S: Final = 120.0
 _SETTLED: Final = """
 SELECT coalesce(sum(next_offset - first_offset), 0)::bigint AS offsets,
@@ -23,7 +26,7 @@ FROM argus.offsets WHERE topic = ANY($1::text[])
 """
 _NUMBERS: Final = """
 SELECT ('x' || right(id::text, 12))::bit(48)::bigint AS number FROM {schema}.{table}
-WHERE id BETWEEN $1::text::uuid AND $2::text::uuid AND substr(id::text, 21, 3) = $3
+WHERE {of_run}
 """
 """The numbers that bench.events.Stem puts into ids, of one run."""
 
@@ -103,8 +106,13 @@ class Ledger:
         return Account(outcome.requests * batch, rows, lost, twice)
 
     async def _numbers(self, pipeline: Pipeline, outcome: Outcome, run: int) -> list[Any]:
-        span = round((outcome.ended - outcome.began + 1) * 1_000_000)
-        low, high = lowest_id(outcome.began_at), lowest_id(outcome.began_at + span)
-        statement = _NUMBERS.format(schema=pipeline.schema, table=pipeline.table)
-        rows = await self._pool.fetch(statement, low, high, f"{run:03x}", timeout=120)
+        statement = _NUMBERS.format(schema=pipeline.schema, table=pipeline.table, of_run=OF_RUN)
+        rows = await self._pool.fetch(statement, *of_run(outcome, run), timeout=120)
         return [row[0] for row in rows]
+
+
+def of_run(outcome: Outcome, run: int) -> tuple[str, str, str]:
+    """The first three parameters of a statement with OF_RUN: ids that no row is below or above, and
+    the run as ids hold it."""
+    span = round((outcome.ended - outcome.began + 1) * 1_000_000)
+    return lowest_id(outcome.began_at), lowest_id(outcome.began_at + span), f"{run:03x}"

@@ -85,9 +85,9 @@ def _row(mode: str, number: str, run: Run, costs: Sequence[float]) -> list[str]:
 def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
     """Each budget and what was measured."""
     table = Table(title="Budgets")
-    for heading, justify in (("budget", "left"), ("must", "right"), ("aim", "right")):
-        table.add_column(heading, justify="left" if justify == "left" else "right")
-    table.add_column("measured", justify="right")
+    table.add_column("budget")
+    for heading in ("must", "aim", "measured"):
+        table.add_column(heading, justify="right")
     table.add_column("")
     for verdict in verdicts:
         budget = verdict.budget

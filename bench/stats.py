@@ -30,4 +30,5 @@ def window(counts: Sequence[int], tick: float, start: float, end: float) -> floa
 def zipf(count: int, exponent: float = 1.0) -> list[float]:
     """Weights of `count` ranks by Zipf's law, that add up to 1."""
     weights = [1 / rank**exponent for rank in range(1, count + 1)]
-    return [weight / sum(weights) for weight in weights]
+    total = sum(weights)
+    return [weight / total for weight in weights]

@@ -20,7 +20,7 @@ from argus_contract import redis_keys
 from argus_contract.registry import Pipeline
 from redis.asyncio import Redis
 
-from bench.events import lowest_id
+from bench.ledger import OF_RUN, of_run
 from bench.load import Outcome
 from bench.provision import Tenant
 
@@ -34,8 +34,7 @@ SELECT topic, partition, next_offset FROM argus.offsets WHERE topic = ANY($1::te
 _ROWS: Final = """
 SELECT source_partition, source_offset, (extract(epoch FROM received_at) * 1e6)::bigint
 FROM {schema}.{table}
-WHERE id BETWEEN $1::text::uuid AND $2::text::uuid AND substr(id::text, 21, 3) = $3
-  AND source_offset % $4 = 0
+WHERE {of_run} AND source_offset % $4 = 0
 """
 
 Source = tuple[str, int]
@@ -136,13 +135,10 @@ class Watch:
 
     async def delays(self, outcome: Outcome, run: int) -> Delays:
         """Those of a sample of the run's rows; raises RuntimeError where one was never seen."""
-        seconds = outcome.ended - outcome.began + 1
-        low = lowest_id(outcome.began_at)
-        high = lowest_id(outcome.began_at + round(seconds * 1_000_000))
         rows: list[float] = []
         live: list[float] = []
         for pipeline in self._pipelines:
-            for partition, offset, received in await self._sample(pipeline, low, high, run):
+            for partition, offset, received in await self._sample(pipeline, outcome, run):
                 source = pipeline.topic, partition
                 stored, counted = (
                     self._rows[source].passed(offset),
@@ -154,8 +150,6 @@ class Watch:
                 live.append((counted - received) / 1e6)
         return Delays(sorted(rows), sorted(live))
 
-    async def _sample(
-        self, pipeline: Pipeline, low: str, high: str, run: int
-    ) -> list[asyncpg.Record]:
-        statement = _ROWS.format(schema=pipeline.schema, table=pipeline.table)
-        return await self._pool.fetch(statement, low, high, f"{run:03x}", _SAMPLE, timeout=120)
+    async def _sample(self, pipeline: Pipeline, outcome: Outcome, run: int) -> list[asyncpg.Record]:
+        statement = _ROWS.format(schema=pipeline.schema, table=pipeline.table, of_run=OF_RUN)
+        return await self._pool.fetch(statement, *of_run(outcome, run), _SAMPLE, timeout=120)
