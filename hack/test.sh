@@ -22,6 +22,7 @@ lint() {
   "$bin/ruff" check .
   git ls-files -z '*.sh' .ci/run | xargs -0 "$bin/shellcheck"
   "$bin/yamllint" --strict .
+  "$bin/python" hack/resources.py --check
 }
 
 types() { "$bin/mypy" components operator bench tests hack/*.py; }
