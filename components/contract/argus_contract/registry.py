@@ -35,12 +35,16 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
 
 
 class Key(msgspec.Struct, frozen=True, gc=False):
-    """An API key by its hash; `expires` in microseconds since the epoch."""
+    """An API key by its hash; times in microseconds since the epoch."""
 
     hash: KeyHash
     name: str
     kind: KeyKind
     expires: int | None = None
+    """From then on it is refused as expired: its owner said so beforehand."""
+    until: int | None = None
+    """From then on it is as unknown as if it were not here: the end of the grace of a key that was
+    rotated out. A reader of an older release ignores this, and refuses once the key has gone."""
 
 
 class Pipeline(msgspec.Struct, frozen=True, gc=False):

@@ -22,6 +22,7 @@ from argus_ingest.tenants import Access, Directory
 _BEARER: Final = b"bearer "
 _REMEMBERED: Final = 10_000
 _RETRY_AFTER: Final = 2.0
+_UNKNOWN: Final = "No tenant has this API key."
 _CHALLENGE: Final = ((b"www-authenticate", b'Bearer realm="argus"'),)
 
 
@@ -44,6 +45,8 @@ class Authenticator:
             )
         presented, in_url = _credentials(headers, query)
         access = self._find(presented)
+        if access.key.until is not None and access.key.until <= now:
+            raise UnknownKeyError(_UNKNOWN, headers=_CHALLENGE)
         if access.tenant.document.suspended:
             raise TenantSuspendedError(f"Tenant {access.tenant.display} is suspended.")
         if access.key.expires is not None and access.key.expires <= now:
@@ -64,7 +67,7 @@ class Authenticator:
         if access is None:
             access = self._directory.accesses.get(hash_key(presented))
             if access is None:
-                raise UnknownKeyError("No tenant has this API key.", headers=_CHALLENGE)
+                raise UnknownKeyError(_UNKNOWN, headers=_CHALLENGE)
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[presented] = access

@@ -98,6 +98,30 @@ def test_a_key_ends_at_its_expiry(directory: Directory) -> None:
         authenticator.authenticate(bearer(SERVER_KEY), b"", NOW)
 
 
+def test_a_key_that_was_rotated_out_is_unknown_once_its_grace_is_over(
+    directory: Directory,
+) -> None:
+    before = Key(hash_key(SERVER_KEY), "server", KeyKind.SERVER, until=NOW)
+    directory.update({ACME.id: msgspec.structs.replace(ACME, keys=(before,))})
+    authenticator = Authenticator(directory)
+    authenticator.authenticate(bearer(SERVER_KEY), b"", NOW - 1)
+    with pytest.raises(UnknownKeyError) as refused:
+        authenticator.authenticate(bearer(SERVER_KEY), b"", NOW)
+    with pytest.raises(UnknownKeyError) as stranger:
+        authenticator.authenticate(bearer(generate(KeyKind.SERVER)), b"", NOW)
+
+    assert str(refused.value) == str(stranger.value)
+    assert refused.value.headers == stranger.value.headers
+
+
+def test_a_key_that_is_over_says_nothing_of_its_tenant(directory: Directory) -> None:
+    over = Key(hash_key(SERVER_KEY), "server", KeyKind.SERVER, expires=NOW - 2, until=NOW - 1)
+    changed = msgspec.structs.replace(ACME, keys=(over,), suspended=True)
+    directory.update({ACME.id: changed})
+    with pytest.raises(UnknownKeyError):
+        Authenticator(directory).authenticate(bearer(SERVER_KEY), b"", NOW)
+
+
 def test_a_key_that_left_the_registry_is_unknown_at_once(directory: Directory) -> None:
     authenticator = Authenticator(directory)
     authenticator.authenticate(bearer(SERVER_KEY), b"", NOW)
