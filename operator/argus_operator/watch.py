@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import kopf
 
-from argus_operator.models.common import GROUP, PAUSED, VERSION, Raw
+from argus_operator.models.common import GROUP, VERSION, Raw
 
 logger = logging.getLogger(__name__)
 
 SERVER_TIMEOUT_S: Final = 300
 CLIENT_TIMEOUT_S: Final = 310
 _STOP_TIMEOUT_S: Final = 15.0
+_OURS: Final = f"{GROUP}/"
 
 Connect = Callable[[], kopf.ConnectionInfo]
 Wakes = Mapping[str, Callable[[Raw], None]]
@@ -46,11 +47,16 @@ class Changes:
         state = (
             meta.get("generation"),
             meta.get("deletionTimestamp"),
-            (meta.get("annotations") or {}).get(PAUSED),
+            _asked(meta.get("annotations") or {}),
         )
         known = self._seen.get(meta["uid"])
         self._seen[meta["uid"]] = state
         return known != state
+
+
+def _asked(annotations: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What people ask of the operator by annotation: all of its own domain."""
+    return tuple(sorted(item for item in annotations.items() if item[0].startswith(_OURS)))
 
 
 def registry(connect: Connect, wakes: Wakes) -> kopf.OperatorRegistry:

@@ -24,6 +24,9 @@ def test_an_object_is_of_concern_when_first_seen() -> None:
         raw(generation=2),
         raw(deletionTimestamp="2026-01-01T00:00:00Z"),
         raw(annotations={"argus.dev/paused": "true"}),
+        raw(annotations={"argus.dev/rotate": "web"}),
+        raw(annotations={"argus.dev/revoke": "web.3f9a12bc"}),
+        raw(annotations={"argus.dev/anything": ""}),
     ],
 )
 def test_a_change_that_matters_is_of_concern(changed: dict[str, Any]) -> None:
@@ -40,6 +43,7 @@ def test_a_change_that_matters_is_of_concern(changed: dict[str, Any]) -> None:
         raw() | {"status": {"id": "x"}},
         raw(resourceVersion="2", finalizers=[FINALIZER]),
         raw(annotations={"kubectl.kubernetes.io/last-applied-configuration": "{}"}),
+        raw(annotations={"created.argus.dev/web": "2026-01-01T00:00:00Z"}),
     ],
 )
 def test_the_echo_of_our_own_writes_is_not(echo: dict[str, Any]) -> None:
