@@ -1,0 +1,106 @@
+"""examples/ shows every field of a spec; each file explains itself and is in the documentation."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from argus_operator.models.common import Model
+from argus_operator.models.pipeline import PipelineSpec
+from argus_operator.models.replay import ReplaySpec
+from argus_operator.models.tenant import TenantSpec
+
+from hack import resources
+from tests import examples
+
+ROOT = Path(__file__).parents[3]
+MODELS: dict[str, type[Model]] = {
+    "ArgusTenant": TenantSpec,
+    "ArgusPipeline": PipelineSpec,
+    "ArgusReplay": ReplaySpec,
+}
+"""Equal to the CRDs by tests/unit/operator/test_models.py, and refusing what they do not know."""
+
+Schema = dict[str, Any]
+
+
+def leaves(schema: Schema, path: str = "") -> Iterator[str]:
+    """Paths of a schema's fields that hold a value, lists with `[]`."""
+    if properties := schema.get("properties"):
+        for name, inner in properties.items():
+            yield from leaves(inner, f"{path}.{name}")
+    elif "items" in schema:
+        yield from leaves(schema["items"], f"{path}[]")
+    else:
+        yield path
+
+
+def used(value: Any, path: str = "") -> Iterator[str]:
+    """Paths of an object's fields that hold a value, the same way."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from used(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from used(inner, f"{path}[]")
+    else:
+        yield path
+
+
+@pytest.mark.parametrize("file", examples.FILES)
+def test_an_example_is_valid(file: str) -> None:
+    found = examples.load(file).resources
+
+    assert found
+    for resource in found:
+        MODELS[resource["kind"]].model_validate(resource["spec"])
+
+
+@pytest.mark.parametrize("file", examples.FILES)
+def test_an_example_explains_itself_and_says_what_it_comes_to(file: str) -> None:
+    example = examples.load(file)
+    named = {(found["kind"].lower(), found["metadata"]["name"]) for found in example.resources}
+
+    assert all(line.startswith("#") for line in example.header.splitlines())
+    assert len(example.header.splitlines()[0]) > len("# A few words")
+    assert re.search(
+        rf"kubectl (apply|create) -f examples/{re.escape(file)}$", example.header, re.M
+    )
+    assert example.header.count("# expect:") == len(example.expectations) > 0
+    assert {(e.kind, e.name) for e in example.expectations} <= named
+    assert set(example.needs) <= set(examples.FILES)
+
+
+@pytest.mark.parametrize("file", examples.FILES)
+def test_an_example_stands_in_a_namespace_of_its_own(file: str) -> None:
+    example = examples.load(file)
+    (namespace,) = {found["metadata"]["namespace"] for found in example.resources}
+    givers = [
+        other
+        for other in examples.FILES
+        for found in examples.load(other).objects
+        if found["kind"] == "Namespace" and found["metadata"]["name"] == namespace
+    ]
+
+    assert givers == [*(example.needs or (file,))]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_field_of_a_spec_is_in_an_example(kind: str) -> None:
+    everything = [found for file in examples.FILES for found in examples.load(file).resources]
+    shown = {p for found in everything if found["kind"] == kind for p in used(found["spec"])}
+
+    assert set(leaves(resources.kinds()[kind]["properties"]["spec"])) == shown
+
+
+def test_the_documentation_lists_each_example() -> None:
+    text = (ROOT / "docs" / "README.md").read_text()
+    linked = re.findall(r"\]\(\.\./examples/([\w.-]+)\)", text)
+
+    assert sorted(linked) == examples.FILES
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_no_page_names_an_example_that_is_not_there(page: Path) -> None:
+    assert set(re.findall(r"examples/([\w-]+\.yaml)", page.read_text())) <= set(examples.FILES)
