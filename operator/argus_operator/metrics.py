@@ -41,6 +41,13 @@ RECONCILE_SECONDS: Final = Histogram(
 QUEUE: Final = Gauge(
     "argus_operator_queue", "Tenants, or replays, that wait to be reconciled.", ["kind"]
 )
+DRIFT_REPAIRED: Final = Counter(
+    "argus_operator_drift_repaired_total",
+    "What was found other than a spec that had been applied already says, and was put right: topic "
+    "(gone, or with too few partitions), topic_config, tables, secret, registry (a tenant's "
+    "document was gone), finalizer.",
+    ["what"],
+)
 RESYNC_AGE: Final = Gauge(
     "argus_operator_resync_age_seconds",
     "Time since everything was last looked at to the end, or since the start where it never was.",
@@ -59,6 +66,11 @@ DISK_ALLOWED: Final = Gauge(
 )
 RESOURCES: Final = Gauge(
     "argus_operator_resources", "Resources by kind and whether they are Ready.", ["kind", "ready"]
+)
+KEY_ROTATIONS: Final = Counter(
+    "argus_operator_key_rotations_total",
+    "Keys that another has replaced, by what asked for it: request, schedule, revocation.",
+    ["by"],
 )
 EXPIRED_ROWS: Final = Counter(
     "argus_operator_expired_rows_total", "Rows dropped because they were past their retention."

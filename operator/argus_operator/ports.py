@@ -26,6 +26,10 @@ class Cluster(Protocol):
 
     async def set_finalizer(self, plural: str, meta: Meta, present: bool) -> None: ...
 
+    async def annotate(
+        self, plural: str, meta: Meta, annotations: Mapping[str, str | None]
+    ) -> Meta: ...
+
     async def get_secret(self, namespace: str, name: str) -> SecretState | None: ...
 
     async def write_secret(
@@ -34,7 +38,7 @@ class Cluster(Protocol):
         name: str,
         observed: SecretState | None,
         data: Mapping[str, str],
-        created: Mapping[str, str],
+        notes: Mapping[str, str],
     ) -> None: ...
 
     async def post_event(self, subject: Raw, type_: str, reason: str, note: str) -> None: ...

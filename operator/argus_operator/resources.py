@@ -43,8 +43,11 @@ class Resource:
         return found
 
     def awake(self) -> Self:
-        """The same, as if nobody had paused it."""
-        meta = self.meta.model_copy(update={"annotations": {}})
+        """The same, as if nobody had paused it, nor asked anything else of it."""
+        return self.with_meta(self.meta.model_copy(update={"annotations": {}}))
+
+    def with_meta(self, meta: Meta) -> Self:
+        """The same, with its metadata as they are after a write of ours."""
         return dataclasses.replace(self, meta=meta)
 
 

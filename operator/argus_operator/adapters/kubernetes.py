@@ -17,7 +17,7 @@ import aiohttp
 import kopf
 
 from argus_operator.errors import BusyError, UnavailableError
-from argus_operator.keys import CREATED, SecretState
+from argus_operator.keys import NOTES, SecretState
 from argus_operator.models.common import FINALIZER, GROUP, VERSION, Meta, Raw
 
 logger = logging.getLogger(__name__)
@@ -108,6 +108,25 @@ class Kubernetes:
         if answer is None and present:
             raise BusyError("Vanished", f"{path} was deleted before anything was made for it")
 
+    async def annotate(
+        self, plural: str, meta: Meta, annotations: Mapping[str, str | None]
+    ) -> Meta:
+        """Writes these annotations, None removes one; gives the metadata as they are then.
+
+        Raises BusyError where the object has changed since it was read, or has vanished.
+        """
+        body = {
+            "metadata": {
+                "resourceVersion": meta.resource_version,
+                "annotations": dict(annotations),
+            }
+        }
+        path = _path(plural, meta.namespace, meta.name)
+        answer = await self.call("PATCH", path, json=body, content_type=_MERGE)
+        if answer is None:
+            raise BusyError("Vanished", f"{path} was deleted while it was annotated")
+        return Meta.model_validate(answer["metadata"])
+
     async def get_secret(self, namespace: str, name: str) -> SecretState | None:
         """The Secret, None if there is none."""
         found = await self.call("GET", f"api/v1/namespaces/{namespace}/secrets/{name}")
@@ -119,23 +138,21 @@ class Kubernetes:
         name: str,
         observed: SecretState | None,
         data: Mapping[str, str],
-        created: Mapping[str, str],
+        notes: Mapping[str, str],
     ) -> None:
-        """Makes the Secret hold just `data`, owned by `owner`.
+        """Makes the Secret hold just `data` and `notes`, owned by `owner`.
 
         Raises BusyError where it changed or vanished since it was observed.
         """
         namespace = owner["metadata"]["namespace"]
-        body = _secret_body(owner, name, data, created)
+        body = _secret_body(owner, name, data, notes)
         path = f"api/v1/namespaces/{namespace}/secrets"
         if observed is None:
             await self.call("POST", path, json=body)
             return
         gone = set(observed.data) - set(data)
         body["data"] |= dict.fromkeys(gone)
-        body["metadata"]["annotations"] |= {
-            CREATED + key: None for key in set(observed.created) - set(created)
-        }
+        body["metadata"]["annotations"] |= dict.fromkeys(set(observed.notes) - set(notes))
         body["metadata"]["resourceVersion"] = observed.resource_version
         answer = await self.call("PATCH", f"{path}/{name}", json=body, content_type=_MERGE)
         if answer is None:
@@ -251,11 +268,7 @@ def _secret_state(found: Raw) -> SecretState:
         managed=(meta.get("labels") or {}).get(MANAGED_BY) == MANAGER,
         owner_uids=frozenset(owner["uid"] for owner in owners),
         data={name: _decode(value) for name, value in (found.get("data") or {}).items()},
-        created={
-            name.removeprefix(CREATED): value
-            for name, value in annotations.items()
-            if name.startswith(CREATED)
-        },
+        notes={name: value for name, value in annotations.items() if NOTES in name},
     )
 
 
@@ -264,7 +277,7 @@ def _decode(value: str) -> str:
 
 
 def _secret_body(
-    owner: Raw, name: str, data: Mapping[str, str], created: Mapping[str, str]
+    owner: Raw, name: str, data: Mapping[str, str], notes: Mapping[str, str]
 ) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
@@ -273,7 +286,7 @@ def _secret_body(
         "metadata": {
             "name": name,
             "labels": {MANAGED_BY: MANAGER, f"{GROUP}/tenant": owner["metadata"]["name"]},
-            "annotations": {CREATED + key: stamp for key, stamp in created.items()},
+            "annotations": dict(notes),
             "ownerReferences": [
                 {
                     "apiVersion": owner["apiVersion"],

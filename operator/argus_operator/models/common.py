@@ -8,14 +8,21 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from argus_operator.models import units
+
 GROUP: Final = "argus.dev"
 VERSION: Final = "v1alpha1"
 FINALIZER: Final = "argus.dev/cleanup"
 PAUSED: Final = "argus.dev/paused"
 """Annotation that stops reconciliation of an object; `false` or absent is not paused."""
+ROTATE: Final = "argus.dev/rotate"
+"""Annotation that asks for new keys in place of these, by name or id, with a grace."""
+REVOKE: Final = "argus.dev/revoke"
+"""Annotation that takes these keys, by name or id, out at once."""
 
 LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 Name = Annotated[str, Field(max_length=40, pattern=LABEL)]
+Duration = Annotated[str, Field(max_length=6, pattern=units.DURATION)]
 
 
 class Model(BaseModel):

@@ -6,12 +6,18 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from argus_operator.models import units
-from argus_operator.models.common import Condition, DeletionPolicy, Model, Name, ReasonCounts
+from argus_operator.models.common import (
+    Condition,
+    DeletionPolicy,
+    Duration,
+    Model,
+    Name,
+    ReasonCounts,
+)
 
 KIND: Final = "ArgusPipeline"
 PLURAL: Final = "arguspipelines"
 
-Duration = Annotated[str, Field(max_length=6, pattern=units.DURATION)]
 Size = int | Annotated[str, Field(max_length=17, pattern=units.SIZE)]
 Hours = Annotated[int, Field(ge=1, le=8_760)]
 Pattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^*]+\*?$")]

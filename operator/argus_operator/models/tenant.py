@@ -7,7 +7,7 @@ from argus_contract.keys import KeyKind
 from argus_contract.sizes import MAX_EVENTS
 from pydantic import Field
 
-from argus_operator.models.common import Condition, DeletionPolicy, Model, Name
+from argus_operator.models.common import Condition, DeletionPolicy, Duration, Model, Name
 
 KIND: Final = "ArgusTenant"
 PLURAL: Final = "argustenants"
@@ -44,6 +44,13 @@ class ApiKey(Model):
     expires_at: datetime | None = None
 
 
+class Rotation(Model):
+    """When keys are replaced by themselves, and for how long the old one goes on beside the new."""
+
+    every: Duration | None = None
+    grace_period: Duration = "24h"
+
+
 class TenantSpec(Model):
     """What a team asks for."""
 
@@ -53,18 +60,32 @@ class TenantSpec(Model):
     api_keys: Annotated[tuple[ApiKey, ...], Field(min_length=1, max_length=32)] = (
         ApiKey(name="default"),
     )
+    rotation: Rotation = Rotation()
     suspended: bool = False
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
+
+
+class PreviousKey(Model):
+    """A key in its grace, without its secret."""
+
+    id: str
+    hash_prefix: str
+    created: datetime
+    valid_until: datetime
 
 
 class KeyStatus(Model):
     """A registered key, without its secret."""
 
+    id: str | None = None
+    """Absent only where a release before rotation wrote it."""
     name: str
     kind: str
     hash_prefix: str
     created: datetime
     expires: datetime | None = None
+    rotates_at: datetime | None = None
+    previous: PreviousKey | None = None
 
 
 class TenantStatus(Model):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import msgspec
 from argus_contract import names
 from argus_contract import registry as contract
 from argus_contract.names import TenantId
@@ -21,12 +22,12 @@ from argus_contract.registry import TenantDocument
 
 from argus_operator import documents, limits, schemas
 from argus_operator.errors import BusyError, OperatorError, RefusedError
-from argus_operator.models.common import PAUSED
+from argus_operator.models.common import PAUSED, REVOKE
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.models.tenant import TenantSpec
 from argus_operator.ports import Cluster, Registry, Schemas
-from argus_operator.reconcile import findings
+from argus_operator.reconcile import findings, repairs
 from argus_operator.reconcile.attempt import attempt
 from argus_operator.reconcile.findings import TenantOutcome
 from argus_operator.reconcile.health import Health
@@ -85,6 +86,11 @@ class FamilyReconciler:
 
     async def reconcile(self, family: Family) -> Verdict:
         """One look and what follows from it; raises OperatorError where not even the look works."""
+        with repairs.recording() as run:
+            verdict = await self._look(family)
+        return run.of(verdict)
+
+    async def _look(self, family: Family) -> Verdict:
         members = await self._observe(family)
         unread = await attempt(self._registry.load())
         tenant = members.tenant
@@ -97,7 +103,7 @@ class FamilyReconciler:
         if unread is None and self._forgotten(tenant):
             tenant, members = tenant.awake(), members.awake()
         if tenant.spec is None or tenant.meta.paused:
-            return await self._hold(tenant, members)
+            return await self._hold(tenant, members, unread)
         return await self._live(tenant, tenant.spec, members, unread)
 
     async def _observe(self, family: Family) -> Members:
@@ -130,6 +136,7 @@ class FamilyReconciler:
         ]
         for id_ in gone:
             logger.warning("a tenant went without its cleanup", extra={"tenant": id_})
+            repairs.note("registry")
             await attempt(self._registry.retire(id_))
 
     # A family without its tenant
@@ -177,13 +184,26 @@ class FamilyReconciler:
 
     # A tenant that is to be left alone
 
-    async def _hold(self, tenant: Tenant, members: Members) -> Verdict:
+    async def _hold(
+        self, tenant: Tenant, members: Members, unread: OperatorError | None
+    ) -> Verdict:
+        revoked = unread or await attempt(self._revoke(tenant))
         reason, message = _why_held(tenant)
         await self._status.hold(tenant, reason, message)
         for pipeline in (*members.active, *members.leaving):
             standing = await self._health.of(pipeline)
             await self._status.hold(pipeline, reason, f"its tenant is held: {message}", standing)
-        return Verdict()
+        return Verdict(retry=REVOKE in tenant.meta.annotations and _worth_retrying(revoked))
+
+    async def _revoke(self, tenant: Tenant) -> None:
+        """A leaked key waits for no pause: pods are told of its keys, and of nothing else anew."""
+        prior = self._registry.documents.get(_id(tenant))
+        if prior is None or REVOKE not in tenant.meta.annotations:
+            return
+        bound = await self._keys.bind(tenant, prior, (REVOKE,))
+        ring = await self._keys.revoke(bound, prior)
+        await self._registry.publish(msgspec.structs.replace(prior, keys=ring.keys))
+        await self._keys.close(bound, (REVOKE,))
 
     # A tenant that lives
 
@@ -193,26 +213,42 @@ class FamilyReconciler:
         await self._greet(tenant, members)
         schema = schemas.tenant_schema(tenant.meta)
         prior = self._registry.documents.get(schema.tenant_id)
+        tenant = await self._keys.bind(tenant, prior)
         ring = await attempt(self._keys.ensure(tenant, spec, schema.tenant_id, prior))
         limit = await attempt(self._limits(spec))
         draft = unread or _draft(schema, spec, ring, limit, prior)
         if prior is not None and isinstance(draft, TenantDocument):
             early = documents.with_pipelines(draft, _staying(prior, members))
-            await attempt(self._registry.publish(early))
+            if await attempt(self._registry.publish(early)) is True:
+                repairs.note("registry")
         on_schema = await attempt(self._database.ensure_tenant(schema))
         made = await self._provision(schema, members.active)
-        published = await self._publish(schema, draft, made, members, prior)
+        published = await self._publish(tenant, schema, draft, made, members, prior)
+        closed = await self._close(tenant, ring, published)
         outcome = TenantOutcome(tenant, spec, schema, ring, limit, on_schema, published)
         await self._report(outcome, made, members.active)
         removed = await self._remove(schema.tenant_id, members.leaving, published, unread)
-        failures = [ring, on_schema, published, *made.values()]
-        return Verdict(removed.retry or any(map(_worth_retrying, failures)), removed.again_in)
+        failures = [ring, on_schema, published, closed, *made.values()]
+        again_in = _earliest(removed.again_in, self._keys.due_in(ring))
+        return Verdict(removed.retry or any(map(_worth_retrying, failures)), again_in)
+
+    async def _close(
+        self,
+        tenant: Tenant,
+        ring: Keyring | OperatorError,
+        published: TenantDocument | OperatorError,
+    ) -> OperatorError | None:
+        """Takes off the requests that pods have been told of."""
+        if isinstance(ring, OperatorError) or isinstance(published, OperatorError):
+            return None
+        return await attempt(self._keys.close(tenant))
 
     async def _greet(self, tenant: Tenant, members: Members) -> None:
         """Our finalizer before anything is made, and a first word to who watches."""
         greeted: list[Tenant | Pipeline] = [tenant, *filter(_touchable, members.active)]
         for subject in greeted:
             if not subject.meta.held:
+                repairs.note("finalizer", drift=repairs.applied(subject))
                 await self._cluster.set_finalizer(subject.plural, subject.meta, present=True)
             await self._status.pending(subject, findings.dependencies(subject))
 
@@ -233,6 +269,7 @@ class FamilyReconciler:
 
     async def _publish(
         self,
+        tenant: Tenant,
         schema: TenantSchema,
         draft: TenantDocument | OperatorError,
         made: Mapping[str, Provisioned],
@@ -250,8 +287,10 @@ class FamilyReconciler:
             for p in members.active
         ]
         whole = documents.with_pipelines(draft, [item for item in entries if item is not None])
-        error = await attempt(self._registry.publish(whole))
-        return error if isinstance(error, OperatorError) else whole
+        outcome = await attempt(self._registry.publish(whole))
+        if outcome is True:
+            repairs.note("registry", drift=prior is None and repairs.applied(tenant))
+        return outcome if isinstance(outcome, OperatorError) else whole
 
     async def _report(
         self,
@@ -329,6 +368,10 @@ def _draft(
 def _staying(prior: TenantDocument, members: Members) -> list[contract.Pipeline]:
     active = {pipeline.meta.uid for pipeline in members.active}
     return [item for item in prior.pipelines if item.uid in active]
+
+
+def _earliest(*seconds: float | None) -> float | None:
+    return min((some for some in seconds if some is not None), default=None)
 
 
 def _worth_retrying(outcome: object) -> bool:

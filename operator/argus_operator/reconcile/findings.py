@@ -81,8 +81,10 @@ def _keys(outcome: TenantOutcome) -> Finding:
     if isinstance(outcome.ring, OperatorError):
         return conditions.failed(KEYS_READY, outcome.ring)
     secret = names.key_secret(outcome.tenant.meta.name)
-    held = ", ".join(key.name for key in outcome.ring.keys)
-    return conditions.good(KEYS_READY, "KeysInSecret", f"Secret {secret} holds: {held}")
+    held = ", ".join(key.name for key in outcome.ring.keys if key.until is None)
+    old = ", ".join(key.name for key in outcome.ring.keys if key.until is not None)
+    grace = f"; in its grace beside it, the key before of: {old}" if old else ""
+    return conditions.good(KEYS_READY, "KeysInSecret", f"Secret {secret} holds: {held}{grace}")
 
 
 def _schema(outcome: TenantOutcome) -> Finding:

@@ -152,18 +152,45 @@ class TestCluster:
             await stage.cluster.set_finalizer(TENANTS, gone, present=True)
 
     @BOTH
+    async def test_annotations_are_merged_and_null_removes(self, stage: Stage) -> None:
+        meta = (await stage.present()).meta
+        first = await stage.cluster.annotate(TENANTS, meta, {"argus.dev/a": "1", "x.y/b": "2"})
+        second = await stage.cluster.annotate(TENANTS, first, {"argus.dev/a": None})
+        found = await stage.present()
+
+        assert first.annotations == {"argus.dev/a": "1", "x.y/b": "2"}
+        assert second == found.meta
+        assert found.meta.annotations == {"x.y/b": "2"}
+        assert found.meta.generation == 1
+
+    @BOTH
+    async def test_what_has_changed_or_vanished_is_not_annotated(self, stage: Stage) -> None:
+        stale = (await stage.present()).meta
+        await stage.change()
+        with pytest.raises(BusyError):
+            await stage.cluster.annotate(TENANTS, stale, {"argus.dev/a": "1"})
+
+        current = (await stage.present()).meta
+        await stage.delete()
+        with pytest.raises(BusyError):
+            await stage.cluster.annotate(TENANTS, current, {"argus.dev/a": "1"})
+
+    @BOTH
     async def test_a_secret_holds_just_what_was_written_last(self, stage: Stage) -> None:
         owner = (await stage.present()).raw
-        when = {"a": "2026-01-01T00:00:00Z", "b": "2026-01-01T00:00:00Z"}
+        stamp = "2026-01-01T00:00:00Z"
+        when = {"created.argus.dev/a": stamp, "until.argus.dev/a": stamp}
+        then = {"created.argus.dev/b": stamp}
         await stage.cluster.write_secret(owner, "keys", None, {"a": "1", "b": "2"}, when)
         first = await stage.cluster.get_secret(stage.namespace, "keys")
         assert first is not None
-        await stage.cluster.write_secret(owner, "keys", first, {"b": "3"}, {"b": when["b"]})
+        assert first.notes == when
+        await stage.cluster.write_secret(owner, "keys", first, {"b": "3"}, then)
         second = await stage.cluster.get_secret(stage.namespace, "keys")
 
         assert second is not None
         assert second.data == {"b": "3"}
-        assert second.created == {"b": when["b"]}
+        assert second.notes == then
         assert second.owner_uids == {owner["metadata"]["uid"]}
         assert second.managed
 

@@ -158,6 +158,20 @@ class FakeCluster(Failing):
         if found["metadata"].get("deletionTimestamp") and not found["metadata"]["finalizers"]:
             del self.stored[key]
 
+    async def annotate(
+        self, plural: str, meta: Meta, annotations: Mapping[str, str | None]
+    ) -> Meta:
+        self._fail()
+        found = self.stored.get((plural, meta.namespace, meta.name))
+        if found is None:
+            raise BusyError("Vanished", "the object was deleted")
+        if found["metadata"]["resourceVersion"] != meta.resource_version:
+            raise BusyError("Changed", "the object has been modified")
+        merged = found["metadata"].get("annotations", {}) | dict(annotations)
+        kept = {name: value for name, value in merged.items() if value is not None}
+        found["metadata"] |= {"annotations": kept, "resourceVersion": self._version()}
+        return Meta.model_validate(found["metadata"])
+
     async def get_secret(self, namespace: str, name: str) -> SecretState | None:
         self._fail()
         return self.secrets.get((namespace, name))
@@ -168,7 +182,7 @@ class FakeCluster(Failing):
         name: str,
         observed: SecretState | None,
         data: Mapping[str, str],
-        created: Mapping[str, str],
+        notes: Mapping[str, str],
     ) -> None:
         self._fail()
         key = (owner["metadata"]["namespace"], name)
@@ -181,7 +195,7 @@ class FakeCluster(Failing):
             managed=True,
             owner_uids=frozenset({owner["metadata"]["uid"]}),
             data=dict(data),
-            created=dict(created),
+            notes=dict(notes),
         )
 
     async def post_event(self, subject: Raw, type_: str, reason: str, note: str) -> None:

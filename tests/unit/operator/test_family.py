@@ -36,6 +36,7 @@ class TestCreation:
         assert tenant["secretName"] == "shop-argus-keys"
         assert tenant["keys"] == [
             {
+                "id": f"default.{key.hash[:8]}",
                 "name": "default",
                 "kind": "server",
                 "hashPrefix": key.hash[:8],
