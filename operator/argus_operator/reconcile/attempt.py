@@ -4,6 +4,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from argus_operator.errors import OperatorError
+from argus_operator.reconcile import repairs
 
 Result = TypeVar("Result")
 
@@ -13,4 +14,5 @@ async def attempt(step: Awaitable[Result]) -> Result | OperatorError:
     try:
         return await step
     except OperatorError as error:
+        repairs.note_failure()
         return error

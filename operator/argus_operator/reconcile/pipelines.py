@@ -1,5 +1,6 @@
 """A pipeline's own dependencies: its topics and its tables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -12,6 +13,7 @@ from argus_operator.conditions import SCHEMAS_READY, TOPICS_READY, Finding
 from argus_operator.errors import BusyError, OperatorError, RefusedError
 from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.ports import Schemas, Topics
+from argus_operator.reconcile import repairs
 from argus_operator.reconcile.attempt import attempt
 from argus_operator.reconcile.health import Health, Standing
 from argus_operator.resources import Pipeline
@@ -98,6 +100,7 @@ class PipelineStep:
             action for topic in wanted for action in topics.plan(topic, observed.get(topic.name))
         ]
         if actions:
+            _note(pipeline, actions)
             await self._kafka.apply(actions)
             observed = await self._kafka.observe(both)
         return observed.get(name), _topics_finding(spec, wanted[0].name, observed.get(name))
@@ -155,10 +158,20 @@ class PipelineStep:
         wanted = schemas.pipeline_tables(tenant, pipeline.meta, spec, partitions)
         observed = await self._database.observe_pipeline(pipeline.meta.uid)
         schemas.check_owner(wanted, observed, pipeline.status.get("schema"))
+        in_step = schemas.in_step(wanted, observed)
+        if not in_step:
+            repairs.note("tables", drift=repairs.applied(pipeline))
         await self._database.ensure_pipeline(wanted)
-        if schemas.in_step(wanted, observed):
+        if in_step:
             return observed
         return await self._database.observe_pipeline(pipeline.meta.uid)
+
+
+def _note(pipeline: Pipeline, actions: Sequence[topics.Action]) -> None:
+    drift = repairs.applied(pipeline)
+    for action in actions:
+        what = "topic_config" if isinstance(action, topics.Configure) else "topic"
+        repairs.note(what, drift=drift)
 
 
 def _asks(topic: topics.TopicSpec) -> int:

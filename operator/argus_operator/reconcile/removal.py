@@ -10,6 +10,7 @@ from argus_contract.names import TenantId
 from argus_operator.models import units
 from argus_operator.models.common import DeletionPolicy
 from argus_operator.ports import Cluster, CounterStore, Schemas, Topics
+from argus_operator.reconcile import repairs
 from argus_operator.reconcile.status import NORMAL
 from argus_operator.resources import Pipeline, Tenant
 from argus_operator.topics import DiskBudget
@@ -37,6 +38,7 @@ class Removal:
 
         Raises OperatorError where something is still to be done.
         """
+        repairs.note("removal")
         if pipeline.retains:
             reason, note = "Retained", await self._retain(pipeline)
         else:
@@ -74,6 +76,7 @@ class Removal:
         Tables of pipelines with Retain are kept whatever the tenant's own policy says.
         Raises OperatorError where something is still to be done.
         """
+        repairs.note("removal")
         schema = names.schema(tenant.meta.namespace, tenant.meta.name, tenant.meta.uid)
         if tenant.spec is None or tenant.spec.deletion_policy is DeletionPolicy.RETAIN:
             await self._database.retain_tenant(id_)

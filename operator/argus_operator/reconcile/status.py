@@ -8,6 +8,7 @@ from argus_operator import conditions
 from argus_operator.conditions import FAILED, HEALTHY, READY, SYNCED, Finding
 from argus_operator.models.common import Condition, ConditionStatus
 from argus_operator.ports import Cluster
+from argus_operator.reconcile import repairs
 from argus_operator.reconcile.health import Standing
 from argus_operator.resources import Resource
 
@@ -41,6 +42,7 @@ class StatusWriter:
         news = {name: value for name, value in status.items() if subject.status.get(name) != value}
         if not news:
             return
+        repairs.note("status")
         await self._cluster.patch_status(subject.plural, subject.meta, news)
         await self._announce(subject, merged)
 
