@@ -172,8 +172,7 @@ def plan(
     held = {} if observed is None else observed.data
     done: list[Deed] = []
     memory = _Memory({} if observed is None else observed.notes, registered, shown)
-    taken = frozenset(held.get(key.name, "") for key in spec.api_keys)
-    steps = _Steps(held, taken, memory, spec.rotation, orders, now, generate, done)
+    steps = _Steps(held, memory, spec.rotation, orders, now, generate, done)
     slots = tuple(steps.slot(wanted) for wanted in spec.api_keys)
     ours = {name for key in spec.api_keys for name in (key.name, key.name + PREVIOUS)}
     done += [Deed(REMOVED, name) for name in sorted(set(held) - ours)]
@@ -251,8 +250,6 @@ class _Steps:
     """From what stands under a key's name to what shall: read, retire, revoke, make, rotate."""
 
     held: Mapping[str, str] = field(repr=False)
-    taken: frozenset[str] = field(repr=False)
-    """The keys that stand under names of the spec."""
     memory: _Memory
     rotation: Rotation
     orders: Orders
@@ -278,14 +275,10 @@ class _Steps:
         return found
 
     def _read_previous(self, wanted: ApiKey) -> Grace | None:
-        """The key in its grace.
-
-        Dropped are what is no key, one that has gone too early, and one that is valid elsewhere in
-        the Secret too: it would end there with this grace.
-        """
+        """The key in its grace; what is no key, or has gone too early, is dropped."""
         entry = wanted.name + PREVIOUS
         clear = self.held.get(entry)
-        if clear is not None and usable(clear, wanted.kind) and clear not in self.taken:
+        if clear is not None and usable(clear, wanted.kind):
             otherwise = self.now + _span(self.rotation.grace_period)
             until = self.memory.until(entry, clear, otherwise)
             return Grace(clear, self.memory.created(wanted.name, entry, clear, self.now), until)
@@ -361,17 +354,32 @@ def _entries(slots: Iterable[Slot]) -> Iterable[tuple[str, Held]]:
             yield slot.wanted.name + PREVIOUS, slot.previous
 
 
-def register(slots: Iterable[Slot]) -> tuple[Key, ...]:
-    """The keys as ingest knows them, in the spec's order, each before its predecessor."""
+def register(slots: Sequence[Slot]) -> tuple[Key, ...]:
+    """The keys as ingest knows them, in the spec's order, each before its predecessor.
+
+    A key that somebody put under two names ends where it ends last.
+    """
+    ends = _ends(slots)
     found: list[Key] = []
     for slot in slots:
         wanted = slot.wanted
         expires = None if wanted.expires_at is None else to_micros(wanted.expires_at)
         found.append(Key(slot.current.hash, wanted.name, wanted.kind, expires))
-        if slot.previous is not None:
+        if slot.previous is not None and ends.get(slot.previous.hash) == slot.previous.until:
             until = to_micros(slot.previous.until)
             found.append(Key(slot.previous.hash, wanted.name, wanted.kind, expires, until))
     return tuple(found)
+
+
+def _ends(slots: Sequence[Slot]) -> dict[KeyHash, datetime]:
+    """When keys that are no current ones end."""
+    current = {slot.current.hash for slot in slots}
+    ends: dict[KeyHash, datetime] = {}
+    for slot in slots:
+        before = slot.previous
+        if before is not None and before.hash not in current:
+            ends[before.hash] = max(before.until, ends.get(before.hash, before.until))
+    return ends
 
 
 def describe(slots: Iterable[Slot], rotation: Rotation) -> tuple[KeyStatus, ...]:

@@ -216,7 +216,8 @@ class FamilyReconciler:
         tenant = await self._keys.bind(tenant, prior)
         ring = await attempt(self._keys.ensure(tenant, spec, schema.tenant_id, prior))
         limit = await attempt(self._limits(spec))
-        draft = unread or _draft(schema, spec, ring, limit, prior)
+        told = self._registry.documents.get(schema.tenant_id)  # of a revocation already
+        draft = unread or _draft(schema, spec, ring, limit, told)
         if prior is not None and isinstance(draft, TenantDocument):
             early = documents.with_pipelines(draft, _staying(prior, members))
             if await attempt(self._registry.publish(early)) is True:

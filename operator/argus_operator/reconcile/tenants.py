@@ -41,8 +41,8 @@ _TELLING: Final = {
     keys.RETIRED: (NORMAL, "the grace is over of {what}: taken out of Secret {secret}"),
     keys.DROPPED: (
         WARNING,
-        "{what} had gone from Secret {secret} before the end of its grace, or was no key of its "
-        "own: refused from now on",
+        "{what} had gone from Secret {secret} before the end of its grace, or was no key any more: "
+        "refused from now on",
     ),
     keys.REMOVED: (NORMAL, "removed {what} from Secret {secret}"),
 }
