@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argus_operator.models import common
 from argus_operator.models.common import Model
 from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.models.replay import ReplaySpec
@@ -92,6 +93,17 @@ def test_every_field_of_a_spec_is_in_an_example(kind: str) -> None:
     shown = {p for found in everything if found["kind"] == kind for p in used(found["spec"])}
 
     assert set(leaves(resources.kinds()[kind]["properties"]["spec"])) == shown
+
+
+def test_every_annotation_is_in_an_example_and_explained() -> None:
+    words = (value for value in vars(common).values() if isinstance(value, str))
+    annotations = {word for word in words if word.startswith(f"{common.GROUP}/")}
+    annotations.remove(common.FINALIZER)
+    everything = "".join(examples.load(file).text for file in examples.FILES)
+    page = (ROOT / "docs" / "resources.md").read_text()
+
+    assert annotations >= {"argus.dev/paused", "argus.dev/rotate", "argus.dev/revoke"}
+    assert {word for word in annotations if word not in everything or word not in page} == set()
 
 
 def test_the_documentation_lists_each_example() -> None:
