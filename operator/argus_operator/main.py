@@ -9,7 +9,7 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,13 +32,16 @@ from argus_operator.audits import Auditor
 from argus_operator.controller import Controller
 from argus_operator.errors import OperatorError
 from argus_operator.models import pipeline, replay, tenant
+from argus_operator.models.common import Raw
 from argus_operator.reconcile.bookkeeping import Bookkeeper
 from argus_operator.reconcile.family import FamilyReconciler
 from argus_operator.reconcile.health import Health
+from argus_operator.reconcile.patrol import Patrol
 from argus_operator.reconcile.pipelines import PipelineStep
 from argus_operator.reconcile.removal import Removal
 from argus_operator.reconcile.replays import ReplayReconciler
 from argus_operator.reconcile.status import StatusWriter
+from argus_operator.reconcile.sweep import Sweep
 from argus_operator.reconcile.tenants import KeyStep
 from argus_operator.resources import (
     Family,
@@ -100,6 +103,8 @@ class Logic:
     replays: Controller[ReplayKey]
     resync: Resync
     auditor: Auditor
+    patrol: Patrol
+    sightings: watch.Sightings
 
     @property
     def wakes(self) -> watch.Wakes:
@@ -138,7 +143,16 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
     )
     one_by_one = settings.reconcile.model_copy(update={"workers": 1})
     replays = Controller("replay", replayer.reconcile, one_by_one)
-    controller = Controller("tenant", family.reconcile, settings.reconcile)
+    sweep = Sweep(family.reconcile, health, settings.resync.full)
+    controller = Controller("tenant", sweep.reconcile, settings.reconcile)
+    patrol = Patrol(adapters.cluster, controller.wake, settings.resync.secrets)
+    sightings = watch.Sightings(settings.watch_stalled_after)
+
+    def listed(plural: str, found: Sequence[Raw]) -> None:
+        sightings.compare(plural, found)
+        if plural == tenant.PLURAL:
+            patrol.guard(found)
+
     resync = Resync(
         adapters.cluster,
         adapters.registry,
@@ -149,10 +163,12 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
         controller.wake,
         replayer,
         replays.wake,
+        sweep,
+        listed,
         settings.resync,
     )
     auditor = Auditor(adapters.database, keeper, controller.wake, settings.audit)
-    return Logic(controller, replays, resync, auditor)
+    return Logic(controller, replays, resync, auditor, patrol, sightings)
 
 
 async def keep_migrated(
@@ -232,15 +248,21 @@ async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
                 group.create_task(prepare_kafka(adapters.kafka), name="kafka")
                 group.create_task(control(controller, tried), name="controller")
                 group.create_task(resync.run(), name="resync")
+                group.create_task(logic.patrol.run(), name="patrol")
                 group.create_task(resync.expire(), name="expire")
                 if settings.audit.interval:
                     group.create_task(logic.auditor.run(), name="audit")
                 group.create_task(logic.replays.run(), name="replays")
                 group.create_task(
-                    watch.watch(kubernetes.connect, logic.wakes, watching), name="watch"
+                    watch.watch(kubernetes.connect, logic.wakes, logic.sightings.note, watching),
+                    name="watch",
                 )
 
-        async with ops.serve(settings.ops, live=resync.stalled, ready=ready):
+        def stalled() -> str | None:
+            found = (resync.stalled(), logic.sightings.stalled())
+            return "; ".join(filter(None, found)) or None
+
+        async with ops.serve(settings.ops, live=stalled, ready=ready):
             await lifecycle.until(stop, work())
 
 

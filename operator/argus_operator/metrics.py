@@ -48,6 +48,23 @@ DRIFT_REPAIRED: Final = Counter(
     "document was gone), finalizer.",
     ["what"],
 )
+SWEPT: Final = Counter(
+    "argus_operator_swept_total",
+    "Tenants that a round of the resync passed, by outcome: skipped (nothing had changed since all "
+    "was found in order), woken (to be reconciled).",
+    ["outcome"],
+)
+WATCH_BEHIND: Final = Gauge(
+    "argus_operator_watch_behind_seconds",
+    "For how long a list of all resources has shown one that the watch does not tell of; 0 where "
+    "there is none.",
+)
+DEPENDENCY_ERRORS: Final = Counter(
+    "argus_operator_dependency_errors_total",
+    "Calls that a dependency did not answer, or answered with an error, by dependency: kubernetes, "
+    "kafka, postgresql, redis.",
+    ["dependency"],
+)
 RESYNC_AGE: Final = Gauge(
     "argus_operator_resync_age_seconds",
     "Time since everything was last looked at to the end, or since the start where it never was.",

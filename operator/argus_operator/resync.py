@@ -1,18 +1,19 @@
 """The periodic look at everything: drift repaired, lost wakes made good, old rows expired.
 
-One task for all tenants rather than a timer for each: a failed round is only a late one. It also is
-the watchdog: a process in which no round ends any more is not alive.
+One task for all tenants rather than a timer for each: a failed round is only a late one. A round
+reads everything in a few calls, and wakes only whom that concerns (reconcile.sweep). It also is the
+watchdog: a process in which no round ends any more is not alive.
 """
 
 import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from argus_contract import names
-from argus_contract.names import TenantId
+from argus_contract.names import TenantId, TopicName
 
 from argus_operator import metrics
 from argus_operator.conditions import READY
@@ -25,13 +26,18 @@ from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.ports import Cluster, Registry, Schemas, Topics
 from argus_operator.reconcile.bookkeeping import Bookkeeper
 from argus_operator.reconcile.pipelines import TOPIC_PREFIX
-from argus_operator.resources import Family, ReplayKey, family_of_pipeline, family_of_tenant
+from argus_operator.reconcile.sweep import Seen, Sweep
+from argus_operator.resources import Family, ReplayKey
 from argus_operator.settings import ResyncSettings
-from argus_operator.topics import DiskBudget
+from argus_operator.topics import DiskBudget, TopicState
 
 logger = logging.getLogger(__name__)
 
 _RETRY_S: Final = 1.0
+
+
+Listed = Callable[[str, Sequence[Raw]], None]
+"""Is told of every list: plural, and all objects of that kind."""
 
 
 class Replays(Protocol):
@@ -54,6 +60,8 @@ class Resync:
         wake: Callable[[Family], None],
         replays: Replays,
         wake_replay: Callable[[ReplayKey], None],
+        sweep: Sweep,
+        listed: Listed,
         settings: ResyncSettings,
     ) -> None:
         self._cluster = cluster
@@ -65,10 +73,12 @@ class Resync:
         self._wake = wake
         self._replays = replays
         self._wake_replay = wake_replay
+        self._sweep = sweep
+        self._listed = listed
         self._settings = settings
         self._last = self._seen_all = time.monotonic()
         self._pipelines: Sequence[Raw] = ()
-        self._stocked = False
+        self._stock: Mapping[TopicName, TopicState] | None = None
         self.complete = False
         """Whether everything has been seen once."""
 
@@ -97,26 +107,31 @@ class Resync:
         Without a marker no pod gets ready, so a start need not wait for a whole interval.
         """
         end = self._last + (self._settings.interval if self.complete else _RETRY_S)
-        while not self._stocked and time.monotonic() + _RETRY_S < end:
+        while self._stock is None and time.monotonic() + _RETRY_S < end:
             await asyncio.sleep(_RETRY_S)
             await self._take_stock()
         await asyncio.sleep(max(end - time.monotonic(), 0.0))
 
     async def round(self) -> None:
-        """Lists everything and wakes every family; raises OperatorError where it cannot list."""
-        tenants = await self._cluster.objects(TENANTS)
-        self._pipelines = await self._cluster.objects(PIPELINES)
+        """Looks at everything and wakes the families that ask for it.
+
+        Raises OperatorError where it cannot list.
+        """
+        began = self._sweep.now()
+        tenants = await self._list(TENANTS)
+        self._pipelines = await self._list(PIPELINES)
         self._registry.expect(_registered(tenants))
         await self._take_stock()
         await self._read_ledger()
-        known = {
-            Family(document.namespace, document.name)
-            for document in self._registry.documents.values()
-        }
-        woken = known.union(
-            map(family_of_tenant, tenants), map(family_of_pipeline, self._pipelines)
+        seen = Seen(
+            at=began,
+            tenants=tenants,
+            pipelines=self._pipelines,
+            sightings=await self._sightings(),
+            topics=self._stock,
+            documents=self._registry.documents,
         )
-        for family in sorted(woken, key=str):
+        for family in self._sweep.due(seen):
             self._wake(family)
         await self._wake_replays()
         self.complete = True
@@ -124,15 +139,29 @@ class Resync:
         _count(TENANT, tenants)
         _count(PIPELINE, self._pipelines)
 
+    async def _list(self, plural: str) -> list[Raw]:
+        found = await self._cluster.objects(plural)
+        self._listed(plural, found)
+        return found
+
+    async def _sightings(self) -> Mapping[str, str | None] | None:
+        """What PostgreSQL holds; the database being away stops no round."""
+        try:
+            return await self._database.sightings()
+        except OperatorError as error:
+            logger.warning("sightings", extra={"reason": error.message})
+            return None
+
     async def _take_stock(self) -> None:
         """What Kafka holds, and the marker once more; Kafka being away stops no round."""
-        self._stocked = False
+        self._stock = None
         try:
-            self._budget.observe(await self._kafka.matching(TOPIC_PREFIX))
+            stock = await self._kafka.matching(TOPIC_PREFIX)
+            self._budget.observe(stock)
             metrics.DISK_ASKED.set(self._budget.asked)
             metrics.DISK_ALLOWED.set(self._budget.limit or 0)
             await self._registry.mark()
-            self._stocked = True
+            self._stock = stock
         except OperatorError as error:
             logger.warning("registry and topics", extra={"reason": error.message})
 

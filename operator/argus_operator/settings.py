@@ -36,8 +36,13 @@ class ResyncSettings(Section):
     """How often the world is looked at without being told of a change."""
 
     interval: float = Field(default=30.0, gt=0)
-    """Seconds between two looks at every tenant; also how often the marker is published, the ledger
-    read, and the figures in a pipeline's status written where they changed."""
+    """Seconds between two rounds, which look at every tenant of which anything has changed; also
+    how often the marker is published, the ledger read, and the figures in a pipeline's status
+    written where they changed."""
+    full: float = Field(default=600.0, gt=0)
+    """Seconds in which every tenant is looked at once, whatever is seen to change or not."""
+    secrets: float = Field(default=60.0, gt=0)
+    """Seconds in which each tenant's Secret is looked at once."""
     expire_interval: float = Field(default=300.0, gt=0)
     """Seconds between two runs of the job that drops rows past their retention."""
     stalled_after: float = Field(default=300.0, gt=0)
@@ -102,6 +107,8 @@ class OperatorSettings(ProcessSettings):
     """File with the Job, as JSON, that runs a replay; absent: no replay is run."""
     resync: ResyncSettings = ResyncSettings()
     """Periodic work."""
+    watch_stalled_after: float = Field(default=90.0, gt=0)
+    """Seconds for which the watch may not tell of what a list shows before /healthz fails."""
     audit: AuditSettings = AuditSettings()
     """The periodic audit."""
     reconcile: ReconcileSettings = ReconcileSettings()

@@ -14,6 +14,7 @@ from argus_contract.names import TenantId, TopicName
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from argus_operator import metrics
 from argus_operator.errors import UnavailableError
 
 _SLACK_S: Final = 120
@@ -35,6 +36,7 @@ class Counters:
             while chunk := list(itertools.islice(keys, _CHUNK)):
                 await self._client.unlink(*chunk)
         except (RedisError, OSError, TimeoutError) as error:
+            metrics.DEPENDENCY_ERRORS.labels("redis").inc()
             raise UnavailableError("RedisUnavailable", f"Redis: {error!r}") from error
 
     async def close(self) -> None:

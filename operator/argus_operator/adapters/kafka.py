@@ -22,6 +22,7 @@ from aiokafka.errors import (
 )
 from argus_contract.names import STREAM_GROUP, TopicName
 
+from argus_operator import metrics
 from argus_operator.errors import UnavailableError
 from argus_operator.topics import Action, Backlog, Configure, Create, Grow, TopicState
 
@@ -157,6 +158,7 @@ class KafkaAdmin:
 
 
 def _unavailable(error: Exception) -> UnavailableError:
+    metrics.DEPENDENCY_ERRORS.labels("kafka").inc()
     detail = f"{type(error).__name__} {error}".strip()
     return UnavailableError("KafkaUnavailable", f"Kafka: {detail}")
 

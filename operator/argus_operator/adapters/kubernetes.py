@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 import aiohttp
 import kopf
 
+from argus_operator import metrics
 from argus_operator.errors import BusyError, UnavailableError
 from argus_operator.keys import NOTES, SecretState
 from argus_operator.models.common import FINALIZER, GROUP, VERSION, Meta, Raw
@@ -192,6 +193,7 @@ class Kubernetes:
                 self._info = await asyncio.to_thread(self._connect)
                 status, answer = await self._send(method, path, json, params, content_type)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            metrics.DEPENDENCY_ERRORS.labels("kubernetes").inc()
             raise UnavailableError(
                 "KubernetesUnavailable", f"the Kubernetes API does not answer: {error!r}"
             ) from error
@@ -200,6 +202,7 @@ class Kubernetes:
         if status == 409:
             raise BusyError("Changed", f"{method} {path}: {answer.get('message', 'conflict')}")
         if status >= 400:
+            metrics.DEPENDENCY_ERRORS.labels("kubernetes").inc()
             raise UnavailableError(
                 _TERMINATING if _is_terminating(answer) else "KubernetesRefused",
                 f"the Kubernetes API answers {status} to {method} {path}: "

@@ -15,7 +15,7 @@ from argus_contract.names import TenantId, TopicName
 from argus_contract.states import State
 from asyncpg.pool import PoolConnectionProxy
 
-from argus_operator import ledger
+from argus_operator import ledger, metrics
 from argus_operator.adapters.migrations import migrate
 from argus_operator.errors import BusyError, OperatorError, RefusedError, UnavailableError
 from argus_operator.ledger import Audit, Books
@@ -36,6 +36,7 @@ SELECT coalesce(max(next_offset), 0) AS highest FROM argus.offsets WHERE topic =
 _BOOKS: Final = """
 SELECT *, now() AS at FROM argus.pipeline_ledger WHERE $1::text IS NULL OR pipeline_uid = $1
 """
+_SIGHTINGS: Final = "SELECT subject, seen FROM argus.sightings()"
 _AUDIT: Final = "SELECT *, now() AS at FROM argus.audit WHERE pipeline_uid = $1"
 _AWAY: Final = (
     asyncpg.PostgresError,
@@ -145,6 +146,14 @@ class Database:
             retained=bool(row["retained"]),
         )
 
+    async def sightings(self) -> dict[str, str | None]:
+        """By tenant id and pipeline uid what is there, None where a part of it is absent.
+
+        All that is not retained, in one query. Two are equal only where `observe_pipeline` would
+        tell the same, of the very same tables.
+        """
+        return {row["subject"]: row["seen"] for row in await self._rows(_SIGHTINGS)}
+
     async def position(self, topic: TopicName) -> int:
         """The highest offset up to which a partition of the topic was read; 0 if none was."""
         row = await self._call(_POSITION, topic)
@@ -152,9 +161,7 @@ class Database:
 
     async def books(self, uid: str | None = None) -> list[Books]:
         """The ledger of every pipeline that is not retained, or of one."""
-        async with self._connection(self._timeout) as connection:
-            rows = await connection.fetch(_BOOKS, uid, timeout=self._timeout)
-        return [_books(row) for row in rows]
+        return [_books(row) for row in await self._rows(_BOOKS, uid)]
 
     async def audit(self, uid: str, timeout: float) -> Audit | None:
         """Counts a pipeline's rows and letters; None where the pipeline is no more.
@@ -190,6 +197,13 @@ class Database:
         statement = "SELECT argus.expire($1) AS dropped"
         row = await self._call(statement, uid, timeout=EXPIRE_TIMEOUT_S)
         return 0 if row is None else int(row["dropped"] or 0)
+
+    async def _rows(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        async with self._connection(self._timeout) as connection:
+            found: list[asyncpg.Record] = await connection.fetch(
+                statement, *values, timeout=self._timeout
+            )
+            return found
 
     async def _call(
         self, statement: str, *values: object, timeout: float | None = None
@@ -244,6 +258,7 @@ def _books(row: asyncpg.Record) -> Books:
 
 
 def _unavailable(error: Exception) -> UnavailableError:
+    metrics.DEPENDENCY_ERRORS.labels("postgresql").inc()
     detail = f"{type(error).__name__} {error}".strip()
     return UnavailableError("DatabaseUnavailable", f"PostgreSQL: {detail}")
 

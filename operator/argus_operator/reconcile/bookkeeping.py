@@ -57,13 +57,17 @@ class Bookkeeper:
 
     async def of(self, uid: str) -> Entry | None:
         """A pipeline's entry, None where PostgreSQL does not know it; raises OperatorError."""
-        held = self._entries.get(uid)
-        if held is not None and self._fresh:
+        held = self.known(uid)
+        if held is not None:
             return held
         for books in await self._database.books(uid):
             self._entries[uid] = self._entry(books)
             return self._entries[uid]
         return None
+
+    def known(self, uid: str) -> Entry | None:
+        """A pipeline's entry as the last reading gave it; None where there is none to rely on."""
+        return self._entries.get(uid) if self._fresh else None
 
     def _entry(self, books: Books) -> Entry:
         before = self._entries.get(books.uid)

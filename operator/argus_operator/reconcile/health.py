@@ -57,6 +57,11 @@ class Health:
             return Standing(_unknown("NotThereYet", "it has no ledger yet"), {})
         return Standing(self._judge(pipeline, entry), _figures(entry))
 
+    def known(self, pipeline: Pipeline) -> Standing | None:
+        """A pipeline's standing by what was read already; None where that does not tell."""
+        entry = self._keeper.known(pipeline.meta.uid)
+        return None if entry is None else Standing(self._judge(pipeline, entry), _figures(entry))
+
     def _judge(self, pipeline: Pipeline, entry: Entry) -> Finding:
         books = entry.books
         found = ledger.troubles(books, entry.audit)

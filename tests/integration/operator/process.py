@@ -215,6 +215,7 @@ def environment(server: ApiServer, engines: Engines, topic: str, ops_port: int) 
         "ARGUS_OPS__HOST": "127.0.0.1",
         "ARGUS_OPS__PORT": str(ops_port),
         "ARGUS_RESYNC__INTERVAL": "3",
+        "ARGUS_RESYNC__SECRETS": "3",
         "ARGUS_RESYNC__EXPIRE_INTERVAL": "3",
         "ARGUS_RECONCILE__SETTLE": "1",
     }
@@ -222,11 +223,18 @@ def environment(server: ApiServer, engines: Engines, topic: str, ops_port: int) 
 
 @asynccontextmanager
 async def running(
-    server: ApiServer, engines: Engines, topic: str, log: Path
+    server: ApiServer,
+    engines: Engines,
+    topic: str,
+    log: Path,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Operator]:
-    """An operator that is ready; ended by SIGTERM, and its exit must be clean."""
+    """An operator that is ready; ended by SIGTERM, and its exit must be clean.
+
+    `settings` are environment variables in place of the usual ones.
+    """
     port = free_port()
-    process = _start(environment(server, engines, topic, port), log)
+    process = _start(environment(server, engines, topic, port) | dict(settings or {}), log)
     operator = Operator(server, engines, topic, f"http://127.0.0.1:{port}", process, log)
     try:
         await _until_ready(operator)

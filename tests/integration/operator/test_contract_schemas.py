@@ -1,5 +1,6 @@
 """What the logic relies on of the database: held by the unit tests' fake and a real server."""
 
+import dataclasses
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -92,6 +93,40 @@ class TestSchemas:
         assert schemas.in_step(wanted, observed)
         assert observed.events_table == wanted.table
         schemas.check_owner(wanted, observed, None)
+
+    @BOTH
+    async def test_sightings_stay_as_they_are_while_nothing_changes(
+        self, database_port: Schemas
+    ) -> None:
+        tenant = schemas.tenant_schema(tenant_meta())
+        wanted = tables(tenant)
+        await database_port.ensure_tenant(tenant)
+        await database_port.ensure_pipeline(wanted)
+        ours = (str(tenant.tenant_id), wanted.uid)
+        before = await database_port.sightings()
+        await database_port.ensure_tenant(tenant)
+        await database_port.ensure_pipeline(wanted)
+        after = await database_port.sightings()
+
+        assert all(before[key] is not None for key in ours)
+        assert [before[key] for key in ours] == [after[key] for key in ours]
+
+    @BOTH
+    async def test_sightings_tell_of_a_change_and_leave_out_what_is_retained(
+        self, database_port: Schemas
+    ) -> None:
+        tenant = schemas.tenant_schema(tenant_meta())
+        wanted = tables(tenant)
+        await database_port.ensure_tenant(tenant)
+        await database_port.ensure_pipeline(wanted)
+        before = await database_port.sightings()
+        await database_port.ensure_pipeline(
+            dataclasses.replace(wanted, chunk_interval=timedelta(hours=3))
+        )
+        assert (await database_port.sightings())[wanted.uid] != before[wanted.uid]
+
+        await database_port.retain_tenant(tenant.tenant_id)
+        assert not {tenant.tenant_id, wanted.uid} & (await database_port.sightings()).keys()
 
     @BOTH
     async def test_a_pipeline_needs_its_tenant(self, database_port: Schemas) -> None:
@@ -212,6 +247,46 @@ async def test_the_ledger_is_read_as_the_stream_wrote_it(database: str) -> None:
         assert books.sampled_at is not None
         assert (books.state, books.reason) == (State.GUARDED, "why")
         assert (books.balanced, books.by_reason) == (False, {})
+
+
+@pytest.mark.parametrize("part", ["events", "rollup", "ids"])
+async def test_sightings_tell_of_a_table_that_was_dropped_or_made_anew(
+    database: str, part: str
+) -> None:
+    tenant = schemas.tenant_schema(tenant_meta())
+    wanted = tables(tenant)
+    async with sql(database) as connection, opened(database) as made:
+        await made.ensure_tenant(tenant)
+        await made.ensure_pipeline(wanted)
+        before = (await made.sightings())[wanted.uid]
+        table = wanted.table.replace("events", part, 1)
+        await connection.execute(f"DROP TABLE {tenant.schema}.{table}")
+        assert (await made.sightings())[wanted.uid] is None
+
+        await made.ensure_pipeline(wanted)
+        after = (await made.sightings())[wanted.uid]
+        assert after is not None
+        assert after != before
+
+
+async def test_sightings_tell_of_hands_in_a_tenants_schema_role_and_chunks(database: str) -> None:
+    tenant = schemas.tenant_schema(tenant_meta())
+    wanted = tables(tenant)
+    async with sql(database) as connection, opened(database) as made:
+        await made.ensure_tenant(tenant)
+        await made.ensure_pipeline(wanted)
+        before = (await made.sightings())[wanted.uid]
+        await connection.execute(
+            f"SELECT set_chunk_time_interval('{tenant.schema}.{wanted.table}', interval '1 hour')"
+        )
+        assert (await made.sightings())[wanted.uid] not in (None, before)
+
+        role = (await made.observe_pipeline(wanted.uid)).role
+        await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        assert (await made.sightings())[tenant.tenant_id] is None
+        await made.ensure_tenant(tenant)
+        await connection.execute(f"DROP SCHEMA {tenant.schema} CASCADE")
+        assert (await made.sightings())[tenant.tenant_id] is None
 
 
 async def test_an_audit_counts_what_is_really_there(database: str) -> None:

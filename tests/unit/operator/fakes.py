@@ -400,6 +400,18 @@ class FakeSchemas(Failing):
             retained=uid in self.retained,
         )
 
+    async def sightings(self) -> dict[str, str | None]:
+        self._fail()
+        tenants = {
+            str(id_): repr(tenant)
+            for id_, tenant in self.tenants.items()
+            if id_ not in self.retained_tenants
+        }
+        pipelines = {
+            uid: repr(tables) for uid, tables in self.pipelines.items() if uid not in self.retained
+        }
+        return {**tenants, **pipelines}
+
     async def position(self, topic: TopicName) -> int:
         self._fail()
         return self.positions.get(topic, 0)

@@ -9,6 +9,8 @@ from argus_operator.models.common import Raw
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.replay import PLURAL as REPLAYS
 from argus_operator.models.tenant import PLURAL as TENANTS
+from argus_operator.reconcile.health import Health
+from argus_operator.reconcile.sweep import Sweep
 from argus_operator.resources import Family, ReplayKey
 from argus_operator.resync import Resync
 from argus_operator.settings import ResyncSettings
@@ -29,7 +31,9 @@ class Watched:
         self.world = world
         self.woken: list[Family] = []
         self.replays: list[ReplayKey] = []
+        self.listed: list[tuple[str, int]] = []
         self.budget = DiskBudget(1 << 40, 1.0, 1)
+        self.sweep = Sweep(world.reconciler.reconcile, Health(world.keeper), full=600)
         self.resync = Resync(
             world.cluster,
             world.registry,
@@ -40,8 +44,18 @@ class Watched:
             self.woken.append,
             world.replays,
             self.replays.append,
+            self.sweep,
+            lambda plural, found: self.listed.append((plural, len(found))),
             SETTINGS,
         )
+
+    async def look(self) -> list[Family]:
+        """One round, and a look at whom it woke."""
+        self.woken.clear()
+        await self.resync.round()
+        for family in self.woken:
+            await self.sweep.reconcile(family)
+        return list(self.woken)
 
 
 @asynccontextmanager
@@ -75,6 +89,41 @@ async def test_a_round_wakes_every_family(watched: Watched) -> None:
 
 async def test_a_round_wakes_a_family_that_only_the_registry_knows(watched: Watched) -> None:
     watched.world.cluster.stored.clear()
+    await watched.resync.round()
+
+    assert watched.woken == [FAMILY]
+
+
+async def test_at_rest_a_round_wakes_nobody_and_asks_for_nothing_by_name(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    while await watched.look():
+        pass
+    asked: list[str] = []
+    for adapter, call in (
+        (watched.world.cluster, "get"),
+        (watched.world.cluster, "get_secret"),
+        (watched.world.kafka, "observe"),
+        (watched.world.database, "observe_pipeline"),
+        (watched.world.database, "ensure_tenant"),
+    ):
+        monkeypatch.setattr(adapter, call, lambda *_, call=call: asked.append(call))
+
+    assert [await watched.look() for _ in range(3)] == [[], [], []]
+    assert not asked
+
+
+async def test_a_round_says_what_it_listed(watched: Watched) -> None:
+    await watched.resync.round()
+
+    assert watched.listed == [(TENANTS, 1), (PIPELINES, 1)]
+
+
+@pytest.mark.parametrize("adapter", ["kafka", "registry", "database"])
+async def test_what_cannot_be_read_wakes_all_even_at_rest(watched: Watched, adapter: str) -> None:
+    while await watched.look():
+        pass
+    getattr(watched.world, adapter).error = away("Away")
     await watched.resync.round()
 
     assert watched.woken == [FAMILY]
