@@ -64,6 +64,7 @@ class RegistryLog:
         self._admin = admin
         self._timeout = timeout
         self._clock = clock
+        self._began = clock()
         self._partition = TopicPartition(spec.name, 0)
         self._lock = asyncio.Lock()
         self._replica = Replica()
@@ -80,8 +81,11 @@ class RegistryLog:
         return self._replica.documents
 
     def settled(self, tenant: TenantId, seconds: float) -> bool:
-        """Whether the tenant's record was last written at least so long ago."""
-        return self._clock() - self._written.get(tenant, 0.0) >= seconds
+        """Whether the tenant's record was last written at least so long ago.
+
+        What was written before this process began may have been written just then.
+        """
+        return self._clock() - self._written.get(tenant, self._began) >= seconds
 
     def expect(self, tenants: Iterable[TenantId]) -> None:
         """Says which tenants pods know of: no marker is published while one of them is missing.

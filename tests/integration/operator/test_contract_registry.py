@@ -79,7 +79,6 @@ class TestRegistry:
     @BOTH
     async def test_a_write_settles_with_time(self, registry: Registry) -> None:
         id_ = some_tenant()
-        assert registry.settled(id_, 60)
         await registry.publish(document(id_))
         assert not registry.settled(id_, 60)
         assert registry.settled(id_, 0)
@@ -111,6 +110,18 @@ async def test_a_new_writer_knows_what_the_old_one_wrote_and_counts_on(kafka: st
         assert not await second.publish(document(id_))
         assert await second.publish(document(id_, suspended=True))
         assert second.documents[id_].revision > written
+
+
+async def test_what_an_earlier_writer_wrote_settles_with_time_too(kafka: str) -> None:
+    topic = f"argus.registry.{secrets.token_hex(6)}"
+    id_ = some_tenant()
+    async with registry_log(kafka, topic) as first:
+        first.expect([])
+        await first.publish(document(id_))
+    moments = iter((100.0, 102.0, 103.0))
+    async with registry_log(kafka, topic, clock=lambda: next(moments)) as second:
+        assert not second.settled(id_, 3)
+        assert second.settled(id_, 3)
 
 
 async def test_before_the_first_list_no_marker_is_written(kafka: str) -> None:
