@@ -15,7 +15,7 @@ export CLUSTER ARGUS_HTTP_PORT ARGUS_POSTGRES_PORT ARGUS_REDIS_PORT ARGUS_KAFKA_
 
 STAGES := lint types layers unit chart integration e2e chaos
 
-.PHONY: help up down env demo status logs clean bench bench-local bench-growth bench-soak bench-storage bench-compare fuzz defects sync lock engines engines-down test test-full scenarios $(STAGES)
+.PHONY: help up down env demo status logs clean bench bench-local bench-growth bench-soak bench-storage bench-compare fuzz defects sync lock engines engines-down test test-full test-operator scenarios $(STAGES)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -45,7 +45,10 @@ test: ## every check, on engines and a cluster of their own (argus-test): 40 min
 	@hack/test.sh $(STAGES)
 
 test-full: ## the same, the scenarios, and that a second `make up` changes nothing and `make down` leaves nothing
-	@hack/test.sh $(STAGES) scenarios again
+	@ARGUS_CRASH=full hack/test.sh $(STAGES) scenarios again
+
+test-operator: ## the operator's logic over fakes and real engines, stopped at every call; last line: N passed, N failed
+	@hack/test.sh operator
 
 lint: ## formats and linters: Python, shell, YAML
 types: ## mypy --strict

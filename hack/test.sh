@@ -37,13 +37,29 @@ chart() {
   "$bin/pytest" -q tests/chart
 }
 
-integration() {
+engines() {
   hack/docker.sh
   if ! hack/engines.sh running; then
     started+=("hack/engines.sh down")
     hack/engines.sh up
   fi
+}
+
+integration() {
+  engines
   "$bin/pytest" -q tests/integration
+}
+
+# The operator's logic over fakes and real engines, and stopped at every call: a part of unit and integration.
+operator() {
+  local log status=0
+  engines
+  log=$(mktemp)
+  PYTHONPATH=$ROOT "$bin/pytest" -q -p tests.summing tests/unit/operator/test_crash.py tests/integration/operator/{logic,crash} |
+    tee "$log" || status=$?
+  summary=$(tail -n 1 "$log")
+  rm "$log"
+  return "$status"
 }
 
 # The cluster is made from this tree, once for all stages: one that a test left behind may hold another tree's data.
@@ -121,12 +137,12 @@ trap 'exit 130' INT TERM
 
 minutes() { awk -v seconds="$1" 'BEGIN {printf "%.1f", seconds / 60}'; }
 
-(($#)) || die "which stages? (environment lint types layers unit chart integration e2e chaos scenarios again)"
+(($#)) || die "which stages? (environment lint types layers unit chart integration operator e2e chaos scenarios again)"
 running=environment
 environment
 for running in "$@"; do
   case $running in
-    environment | lint | types | layers | unit | chart | integration | e2e | chaos | scenarios | again) ;;
+    environment | lint | types | layers | unit | chart | integration | operator | e2e | chaos | scenarios | again) ;;
     *) die "no stage is named '$running'" ;;
   esac
   step "$running"

@@ -11,13 +11,9 @@ from argus_cli.settings import Settings
 
 from tests.chaos import node
 from tests.e2e.conftest import settings as installation
+from tests.summing import pytest_unconfigure
 
-__all__ = ["installation"]
-
-_COUNTED = {
-    "passed": ("passed", "subtests passed"),
-    "failed": ("failed", "subtests failed", "error"),
-}
+__all__ = ["installation", "pytest_unconfigure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +39,3 @@ async def settings(installation: Settings) -> AsyncIterator[Settings]:
     await node.mend()
     yield installation
     await asyncio.shield(node.mend())
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Sums up in one line, the last one."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None:
-        return
-    sums = {
-        word: sum(len(reporter.stats.get(name, ())) for name in names)
-        for word, names in _COUNTED.items()
-    }
-    reporter.write_line(", ".join(f"{count} {word}" for word, count in sums.items()))
