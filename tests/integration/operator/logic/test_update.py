@@ -111,10 +111,8 @@ class TestPipeline:
         await running.pipeline("clicks", match=["click", "tap*"])
         await running.settle()
 
-        assert [item.match for item in (await running.document()).pipelines] == [
-            (),
-            ("click", "tap*"),
-        ]
+        found = {item.name: item.match for item in (await running.document()).pipelines}
+        assert found == {WEB: (), "clicks": ("click", "tap*")}
 
     async def test_deletion_policy(self, running: Stage) -> None:
         before = await running.document()
