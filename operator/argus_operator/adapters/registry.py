@@ -197,6 +197,7 @@ class RegistryLog:
             except (KafkaError, OSError, TimeoutError) as error:
                 await self.close()
                 detail = f"{type(error).__name__} {error}".strip()
+                metrics.DEPENDENCY_ERRORS.labels("kafka").inc()
                 raise UnavailableError("KafkaUnavailable", f"registry: {detail}") from error
             except (UnavailableError, asyncio.CancelledError):
                 await self.close()
