@@ -13,7 +13,7 @@ endif
 # The cluster to work on, its host ports (127.0.0.1) and whether images are pulled or built; empty means the default.
 export CLUSTER ARGUS_HTTP_PORT ARGUS_POSTGRES_PORT ARGUS_REDIS_PORT ARGUS_KAFKA_PORT ARGUS_IMAGES SEED FAULTS
 
-STAGES := lint types layers unit chart integration e2e chaos
+STAGES := lint types layers unit compiled chart integration e2e chaos
 
 .PHONY: help up down env demo status logs clean bench bench-local bench-growth bench-soak bench-storage bench-compare fuzz defects sync lock engines engines-down test test-full test-operator scenarios $(STAGES)
 
@@ -54,6 +54,7 @@ lint: ## formats and linters: Python, shell, YAML
 types: ## mypy --strict
 layers: ## who may import whom
 unit: ## tests/unit
+compiled: ## the same for the edge as the images hold it, compiled
 chart: ## the chart: lint, values, rendered manifests
 integration: ## tests/integration, on real engines
 e2e: ## tests/e2e, on a cluster of its own

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from argus_runtime import assets
+
 from bench.chart import Chart, Values
 from bench.connections import ADDRESSES
 from bench.engines import HOST
@@ -73,7 +75,11 @@ def running(chart: Chart, name: str, count: int, logs: Path) -> Iterator[Compone
 def _start(chart: Chart, name: str, own: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     program = Path(sys.executable).with_name(f"argus-{name}")
     told = {**chart.environment("Deployment", name), **ADDRESSES, **own}
-    outside = {key: value for key, value in os.environ.items() if not key.startswith("ARGUS_")}
+    outside = {
+        key: value
+        for key, value in os.environ.items()
+        if key == assets.ENVIRONMENT or not key.startswith("ARGUS_")
+    }
     with log.open("wb") as output:
         return subprocess.Popen([program], env={**outside, **told}, stdout=output, stderr=output)  # noqa: S603
 

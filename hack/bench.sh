@@ -16,6 +16,8 @@ if [[ ${1:-} == cluster ]]; then
   exec .venv/bin/python -m bench "$@"
 fi
 hack/tools.sh helm
+PYTHONPATH=$(hack/compile.sh)
+#export PYTHONPATH ARGUS_ASSETS=$ROOT
 peer=()
 if [[ ${1:-} == local ]]; then
   if have go; then

@@ -17,6 +17,8 @@ compile() {
 compile pyproject.toml -o requirements/app.txt "$@"
 # the tools beside the application, at the application's versions of what both need
 compile pyproject.toml --group dev -c requirements/app.txt -o requirements/dev.txt "$@"
+# what compiles the hot path, in an environment of its own beside the application's
+compile --group compile -c requirements/dev.txt -o requirements/compile.txt "$@"
 # what the fuzz target needs, in an environment of its own
 compile --group fuzz -c requirements/app.txt -o requirements/fuzz.txt "$@"
 sed -nE '/^\[build-system\]/,/^\[project\]/s/^requires = \["(.*)"\]/\1/p' pyproject.toml \

@@ -31,6 +31,13 @@ layers() { "$bin/lint-imports"; }
 
 unit() { "$bin/pytest" -q tests/unit; }
 
+# The edge as the images hold it, compiled, passes the same tests.
+compiled() {
+  local site
+  site=$(hack/compile.sh)
+  PYTHONPATH=$site ARGUS_ASSETS=$ROOT "$bin/pytest" -q -m 'not interpreted' tests/unit/contract tests/unit/ingest
+}
+
 chart() {
   hack/docker.sh # tools.sh asks it whether images, and so tools, come from outside
   hack/tools.sh helm kubectl helm-unittest kubectl-validate promtool
@@ -137,12 +144,12 @@ trap 'exit 130' INT TERM
 
 minutes() { awk -v seconds="$1" 'BEGIN {printf "%.1f", seconds / 60}'; }
 
-(($#)) || die "which stages? (environment lint types layers unit chart integration operator e2e chaos scenarios again)"
+(($#)) || die "which stages? (environment lint types layers unit compiled chart integration operator e2e chaos scenarios again)"
 running=environment
 environment
 for running in "$@"; do
   case $running in
-    environment | lint | types | layers | unit | chart | integration | operator | e2e | chaos | scenarios | again) ;;
+    environment | lint | types | layers | unit | compiled | chart | integration | operator | e2e | chaos | scenarios | again) ;;
     *) die "no stage is named '$running'" ;;
   esac
   step "$running"

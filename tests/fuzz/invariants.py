@@ -10,7 +10,8 @@ import msgspec
 from argus_contract import envelope, headers, records
 from argus_contract.events import Event
 from argus_contract.ids import is_uuid, new_ids
-from argus_contract.judge import Accepted, NotJsonError, Reject, judge, judge_line, not_json
+from argus_contract.items import Accepted, Reject
+from argus_contract.judge import NotJsonError, judge, judge_line, not_json
 from argus_contract.names import TopicName
 from argus_contract.registry import Pipeline
 from argus_contract.rejects import Code

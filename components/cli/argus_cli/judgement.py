@@ -11,7 +11,8 @@ from typing import Final
 from argus_contract import envelope, headers, records, storable
 from argus_contract.headers import Header
 from argus_contract.ids import is_uuid
-from argus_contract.judge import Item, NotJsonError, Reject, judge, not_json
+from argus_contract.items import Item, Reject
+from argus_contract.judge import NotJsonError, judge, not_json
 from argus_contract.records import Record
 from argus_contract.registry import Pipeline
 from argus_contract.rejects import Code, Step

@@ -41,12 +41,5 @@ class Envelope(msgspec.Struct, gc=False):
         return self.value if self.event.value is None else self.event.value
 
 
-def splice(id: str, time: int, received: int, event: bytes, value: float | None = None) -> bytes:
-    """The envelope around the client's bytes, which must be one valid JSON object."""
-    derived = "" if value is None else f'"value":{value!r},'
-    head = f'{{"v":1,"id":"{id}","time":{time},"received":{received},{derived}"event":'
-    return b"".join((head.encode(), event, b"}"))
-
-
 decode: Final = msgspec.json.Decoder(Envelope).decode
 """Decodes a record value; raises msgspec.DecodeError for what is no envelope."""

@@ -44,6 +44,13 @@ class Event(Fields, gc=False):
     properties: msgspec.Raw = ABSENT
 
 
+class Legible(msgspec.Struct, gc=False):
+    """The two fields that are read of what is no event, of whatever type they are."""
+
+    event: msgspec.Raw = ABSENT
+    id: msgspec.Raw = ABSENT
+
+
 class PageView(msgspec.Struct, gc=False):
     """Properties of `page_view`."""
 

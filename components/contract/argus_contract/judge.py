@@ -16,16 +16,16 @@ from msgspec import UNSET
 
 from argus_contract import glance
 from argus_contract.events import (
-    ABSENT,
     MAX_TEXT,
     TYPED,
     ApiLatency,
     Event,
-    Fields,
     HealthMetric,
+    Legible,
     Typed,
 )
 from argus_contract.ids import is_uuid
+from argus_contract.items import Accepted, Item, Reject
 from argus_contract.rejects import Code
 from argus_contract.sizes import KEPT_OF_REJECT, MAX_DEPTH, MAX_EVENT
 
@@ -36,17 +36,10 @@ _MAX_MESSAGE: Final = 500
 """Longest message of a reject, in characters: it goes into a header and into the answer."""
 
 
-class _Legible(msgspec.Struct, gc=False):
-    """The two fields that are read of what is no event, of whatever type they are."""
-
-    event: msgspec.Raw = ABSENT
-    id: msgspec.Raw = ABSENT
-
-
 _glance: Final = glance.decode
 _implied_value: Final = glance.implied_value
 _decode_event: Final = msgspec.json.Decoder(Event).decode
-_decode_legible: Final = msgspec.json.Decoder(_Legible).decode
+_decode_legible: Final = msgspec.json.Decoder(Legible).decode
 _decode_text: Final = msgspec.json.Decoder(str).decode
 _decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _TYPED: Final[Mapping[str, Callable[[bytes | msgspec.Raw], Typed]]] = {
@@ -75,33 +68,6 @@ _decode_leniently: Final = json.JSONDecoder(parse_constant=_refuse_constant, par
 
 class NotJsonError(Exception):
     """The item, or the body as a whole, is not JSON; the message says where."""
-
-
-class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """An event as we read it and as the client wrote it."""
-
-    event: Fields
-    raw: bytes
-    value: float | None
-    """Derived, where the event has none of its own."""
-
-
-class Reject(msgspec.Struct, frozen=True, gc=False):
-    """An item that is no event, or a body that is no JSON."""
-
-    index: int
-    code: Code
-    message: str
-    raw: bytes
-    """The client's bytes, cut where `size` says that there were more."""
-    size: int
-    name: str | None = None
-    """The event's name, where it was legible: it decides the pipeline."""
-    id: str | None = None
-    """The client's own id in lower case, where it was legible: a resend is the same reject."""
-
-
-Item = Accepted | Reject
 
 
 _Names = tuple[str | None, str | None]

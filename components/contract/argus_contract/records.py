@@ -6,14 +6,12 @@ as the edge would.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, final
 
-import msgspec
-
-from argus_contract import envelope, headers
+from argus_contract import headers, splice
 from argus_contract.headers import Header
 from argus_contract.ids import time_of
-from argus_contract.judge import Accepted, Reject
+from argus_contract.items import Accepted, Reject
 from argus_contract.registry import Pipeline
 from argus_contract.sizes import MAX_CLOCK_AHEAD_S
 from argus_contract.times import SECOND, to_micros
@@ -24,12 +22,16 @@ _DRIFT: Final = 60 * SECOND
 """How far ahead a clock is that may well be right."""
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
+@final
+class Record:
     """One record, bound for one pipeline's topic."""
 
-    key: bytes | None
-    value: bytes
-    headers: list[Header]
+    __slots__ = ("headers", "key", "value")
+
+    def __init__(self, key: bytes | None, value: bytes, headers: list[Header]) -> None:
+        self.key: Final = key
+        self.value: Final = value
+        self.headers: Final = headers
 
 
 def of_event(accepted: Accepted, pipeline: Pipeline, received: int, ids: Iterator[str]) -> Record:
@@ -57,7 +59,7 @@ def of_event(accepted: Accepted, pipeline: Pipeline, received: int, ids: Iterato
             time, by_id = received, True
         else:
             time, by_id = own, not oldest + _AHEAD < own < received + _DRIFT
-    value = envelope.splice(event_id, time, received, accepted.raw, accepted.value)
+    value = splice.envelope(event_id, time, received, accepted.raw, accepted.value)
     id_header = (headers.ID, event_id.encode())
     key = event.distinct_id or event.session_id
     return Record(

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from argus_contract.judge import Reject
+from argus_contract.items import Reject
 
 from argus_ingest.buckets import UNIT, Verdict
 from argus_ingest.errors import TYPE_PREFIX, Header, ProblemError

@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from argus_contract.judge import Item, judge, judge_line
+from argus_contract.items import Item
+from argus_contract.judge import judge, judge_line
 
 from argus_ingest.errors import TooManyEventsError
 from argus_ingest.read import NDJSON

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from argus_contract.judge import Item, NotJsonError, Reject, not_json
+from argus_contract.items import Item, Reject
+from argus_contract.judge import NotJsonError, not_json
 
 from argus_ingest import answer, decode, metrics
 from argus_ingest.address import UNKNOWN, AddressResolver
@@ -156,11 +157,11 @@ class EventsEndpoint:
             raws = decode.separate(media, body, self._steps.max_events)
             limits = await self._limit(request, access, max(1, len(raws)))
             items = await decode.judge_all(raws, media, len(body))
-        except UnreadableBodyError as error:
+        except UnreadableBodyError as unreadable:
             request.consumed = True
-            reject = not_json(error.body, str(error))
-        except NotJsonError as error:
-            reject = not_json(body, str(error))
+            reject = not_json(unreadable.body, str(unreadable))
+        except NotJsonError as fault:
+            reject = not_json(body, str(fault))
         else:
             await self._publish(request, access, items, len(body))
             return _answer(items, limits)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 from argus_contract import records
 from argus_contract.ids import new_ids
-from argus_contract.judge import Item, Reject
+from argus_contract.items import Item, Reject
 from argus_contract.records import Record
 from argus_contract.registry import Pipeline
 from argus_contract.rejects import Code

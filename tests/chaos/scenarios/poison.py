@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
 from argus_cli.settings import Settings
-from argus_contract import envelope, headers, ids
+from argus_contract import headers, ids, splice
 from argus_runtime import kafka
 
 from tests.chaos.tenants import Tenant
@@ -34,7 +34,7 @@ async def write(
     """One event straight into the topic; its id, and the record's offset."""
     now = time.time_ns() // 1000
     event_id = ids.new_id(now)
-    value = envelope.splice(event_id, now, now, body)
+    value = splice.envelope(event_id, now, now, body)
     sent = await producer.send_and_wait(
         tenant.topic, value, partition=partition, headers=[(headers.ID, event_id.encode())]
     )

@@ -1,5 +1,6 @@
 import asyncpg
-from argus_contract.judge import Accepted, judge
+from argus_contract.items import Accepted
+from argus_contract.judge import judge
 from argus_contract.records import of_event
 
 from tests.chaos.traffic import Shape, Traffic

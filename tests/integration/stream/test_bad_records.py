@@ -14,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from argus_contract import envelope, headers, ids, sizes
+from argus_contract import envelope, headers, ids, sizes, splice
 from argus_contract.registry import Pipeline
 from argus_contract.rejects import Code
 from argus_stream import metrics
@@ -518,4 +518,4 @@ def test_the_envelope_of_these_records_is_the_one_that_ingest_writes() -> None:
     """Else they would be refused for what they are not meant to be wrong in."""
     ours = written('{"event":"e"}').value or b""
     found = envelope.decode(ours)
-    assert ours == envelope.splice(found.id, found.time, found.received, b'{"event":"e"}')
+    assert ours == splice.envelope(found.id, found.time, found.received, b'{"event":"e"}')

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 
 from aiokafka import AIOKafkaProducer
-from argus_contract import envelope, headers, ids
+from argus_contract import headers, ids, splice
 from argus_contract.rejects import Code
 
 from tests.integration.stream.world import DAY, Message, World, event, micros, reject, until
@@ -56,7 +56,7 @@ async def test_every_column_is_stored_as_it_was_sent(world: World) -> None:
 async def test_what_was_left_out_is_null(world: World) -> None:
     pipeline = await world.add_pipeline("web")
     now = micros()
-    value = envelope.splice(ID, now, now, b'{"event":"bare"}')
+    value = splice.envelope(ID, now, now, b'{"event":"bare"}')
     await world.produce(pipeline, [Message(value, [(headers.ID, ID.encode())])])
     async with world.stream():
         ledger = await world.settled(pipeline, 1)

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import ConsumerRecord
-from argus_contract import envelope, headers, ids, names, redis_keys, registry
+from argus_contract import headers, ids, names, redis_keys, registry, splice
 from argus_contract.headers import Header
 from argus_contract.registry import Bucket, Limits, Marker, Pipeline, TenantDocument
 from argus_contract.rejects import Code
@@ -75,7 +75,7 @@ def event(
     now = micros()
     identity = id or ids.new_id(now)
     body = f'{{"event":{msgspec.json.encode(name).decode()},"properties":{properties}}}'.encode()
-    wrapped = envelope.splice(identity, time or now, received or now, body, value)
+    wrapped = splice.envelope(identity, time or now, received or now, body, value)
     marks = [(headers.BY_ID, b"1")] if by_id else []
     return Message(wrapped, [(headers.ID, identity.encode()), *marks])
 

@@ -5,7 +5,8 @@ import zlib
 from datetime import UTC, datetime
 
 import pytest
-from argus_contract.judge import Accepted, NotJsonError, judge
+from argus_contract.items import Accepted
+from argus_contract.judge import NotJsonError, judge
 from argus_contract.rejects import Code
 
 from tests.chaos.traffic import NDJSON, Request, Shape, Traffic, digest, readable, written_ids

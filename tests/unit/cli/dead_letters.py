@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from argus_cli.letters import Key, Letter
-from argus_contract import envelope, headers
+from argus_contract import headers, splice
 from argus_contract.ids import new_id
 from argus_contract.names import TopicName
 from argus_contract.registry import Pipeline
@@ -54,4 +54,4 @@ def letter(
 
 def wrapped(time: int, body: bytes = b'{"event":"click","distinct_id":"me"}') -> bytes:
     """An envelope as ingest writes it."""
-    return envelope.splice(new_id(NOW), time, NOW, body)
+    return splice.envelope(new_id(NOW), time, NOW, body)

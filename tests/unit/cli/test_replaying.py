@@ -20,7 +20,7 @@ from argus_cli.letters import Filter, Key, Letter
 from argus_cli.replay import Counts, Options, Outcome, Standing
 from argus_cli.scope import Route, Scope
 from argus_cli.settings import Settings
-from argus_contract import envelope, headers
+from argus_contract import headers, splice
 from argus_contract.ids import new_id
 from argus_contract.names import TenantId, TopicName
 from argus_contract.records import Record
@@ -83,7 +83,7 @@ class Installation:
 
         async def all_of_it() -> AsyncIterator[Letter]:
             now = time.time_ns() // 1_000
-            value = envelope.splice(new_id(now), now, now, b'{"event":"click"}')
+            value = splice.envelope(new_id(now), now, now, b'{"event":"click"}')
             for number in range(LETTERS):
                 key = Key(topic.removesuffix(".dead"), 0, number)
                 yield replace(letter(value, step=Step.DECODE), key=key)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 from argus_cli.sighting import Sighting, seen
-from argus_contract import envelope, headers
+from argus_contract import headers, splice
 from argus_contract.headers import Header
 from argus_contract.ids import new_id
 from hypothesis import given
@@ -14,7 +14,7 @@ ID = new_id(NOW)
 
 
 def sighting(body: bytes, *marks: Header) -> Sighting:
-    value = envelope.splice(ID, NOW - 1_000_000, NOW, body)
+    value = splice.envelope(ID, NOW - 1_000_000, NOW, body)
     return seen("shop/web", "t/0/1", value, [(headers.ID, ID.encode()), *marks], NOW // 1000)
 
 
@@ -72,7 +72,7 @@ def test_what_a_client_wrote_cannot_play_with_the_terminal() -> None:
 
 @pytest.mark.parametrize("micros", [-(1 << 62), 1 << 62])
 def test_a_time_that_no_calendar_has_is_told_as_a_number(micros: int) -> None:
-    value = envelope.splice(ID, micros, micros, b'{"event":"a"}')
+    value = splice.envelope(ID, micros, micros, b'{"event":"a"}')
 
     found = seen("shop/web", "t/0/1", value, [], NOW // 1000)
 

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from argus_contract import envelope
+from argus_contract import envelope, splice
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +18,7 @@ def test_a_spliced_envelope_decodes_to_what_went_in(
 ) -> None:
     identifier = str(uuid4())
     event = msgspec.json.encode({"event": name, "value": own, "properties": {"a": [1]}})
-    decoded = envelope.decode(envelope.splice(identifier, time, received, event, derived))
+    decoded = envelope.decode(splice.envelope(identifier, time, received, event, derived))
     assert (decoded.v, decoded.id, decoded.time, decoded.received) == (
         1,
         identifier,
@@ -31,7 +31,7 @@ def test_a_spliced_envelope_decodes_to_what_went_in(
 
 
 def test_the_derived_value_counts_where_the_event_has_none() -> None:
-    decoded = envelope.decode(envelope.splice(str(uuid4()), 1, 2, b'{"event":"e"}', 12.5))
+    decoded = envelope.decode(splice.envelope(str(uuid4()), 1, 2, b'{"event":"e"}', 12.5))
     assert decoded.effective_value == 12.5
 
 

@@ -10,9 +10,12 @@ import msgspec
 import pytest
 from argus_contract import glance
 from argus_contract.events import TYPED, Fields
-from argus_contract.judge import Accepted, NotJsonError, judge
+from argus_contract.items import Accepted
+from argus_contract.judge import NotJsonError, judge
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+pytestmark = pytest.mark.interpreted
 
 UUID = "0190a5a0-1111-7222-8333-444455556666"
 PROPERTIES: dict[str, dict[str, Any]] = {
@@ -33,7 +36,7 @@ def outcome(raw: bytes) -> object:
     if isinstance(item, Accepted):
         fields = [getattr(item.event, name) for name in Fields.__struct_fields__]
         return repr(fields), item.raw, repr(item.value)
-    return item
+    return [getattr(item, name) for name in item.__slots__]
 
 
 @contextmanager

@@ -5,8 +5,9 @@ import time
 from typing import Any
 
 import pytest
-from argus_contract import envelope
-from argus_contract.judge import Accepted, NotJsonError, Reject, depth, judge, judge_line, not_json
+from argus_contract import envelope, splice
+from argus_contract.items import Accepted, Reject
+from argus_contract.judge import NotJsonError, depth, judge, judge_line, not_json
 from argus_contract.rejects import Code
 from argus_contract.sizes import KEPT_OF_REJECT, MAX_DEPTH, MAX_EVENT
 from hypothesis import given
@@ -136,7 +137,7 @@ def test_what_is_not_json(raw: bytes) -> None:
 def test_the_last_of_two_equal_fields_counts_here_and_for_the_stream() -> None:
     item = accepted(b'{"event":"a","event":"b"}')
     assert item.event.event == "b"
-    assert envelope.decode(envelope.splice(UUID, 1, 2, item.raw)).event.event == "b"
+    assert envelope.decode(splice.envelope(UUID, 1, 2, item.raw)).event.event == "b"
 
 
 def test_the_name_of_a_reject_is_kept_where_it_is_legible() -> None:

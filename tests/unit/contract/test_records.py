@@ -5,7 +5,8 @@ import json
 import pytest
 from argus_contract import envelope, headers
 from argus_contract.ids import new_id, new_ids
-from argus_contract.judge import Accepted, Reject, judge
+from argus_contract.items import Accepted, Reject
+from argus_contract.judge import judge
 from argus_contract.records import Record, of_event, of_reject
 from argus_contract.rejects import Code
 from argus_contract.times import SECOND

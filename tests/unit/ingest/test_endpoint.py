@@ -161,6 +161,7 @@ async def test_a_request_cancelled_anywhere_leaves_nothing(after: float) -> None
         edge.log.gate.set()
 
 
+@pytest.mark.interpreted
 async def test_a_defect_is_an_answer_and_does_not_spread(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -242,6 +243,7 @@ async def test_a_raised_limit_and_a_revoked_key_count_at_once() -> None:
         assert (await edge.post(then="open"))[0] == 401
 
 
+@pytest.mark.interpreted
 async def test_what_the_buckets_refuse_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     def judged(*_: object) -> None:
         raise AssertionError("an event was looked at")

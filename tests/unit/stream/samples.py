@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from argus_contract import envelope, headers, names
+from argus_contract import headers, names, splice
 from argus_contract.headers import Header
 from argus_contract.names import TenantId, TopicName
 from argus_contract.registry import Bucket, Limits, Pipeline, TenantDocument
@@ -45,7 +45,7 @@ def record(
     marks: tuple[Header, ...] = ((headers.BY_ID, b"1"),) if by_id else ()
     return FakeRecord(
         offset,
-        envelope.splice(known, time, received, event, value),
+        splice.envelope(known, time, received, event, value),
         ((headers.ID, known.encode()), *marks),
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from argus_contract import envelope, headers
+from argus_contract import headers, splice
 from argus_contract.headers import Header
 from argus_contract.rejects import Code, Step
 from argus_contract.window import Window
@@ -161,13 +161,13 @@ def test_properties_that_were_left_out_are_null(event: bytes) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        envelope.splice(identity(0), NOW, NOW, b'{"event":"e"}').replace(b'"v":1', b'"v":2'),
-        envelope.splice("0192f0c1000070008000000000000000", NOW, NOW, b'{"event":"e"}'),
-        envelope.splice("zzzzzzzz-0000-7000-8000-000000000000", NOW, NOW, b'{"event":"e"}'),
-        envelope.splice("é" * 36, NOW, NOW, b'{"event":"e"}'),
-        envelope.splice("a" * 36, NOW, NOW, b'{"event":"e"}'),
-        envelope.splice(identity(0), NOW, NOW + 3_601 * SECOND, b'{"event":"e"}'),
-        envelope.splice(identity(0), NOW, -1, b'{"event":"e"}'),
+        splice.envelope(identity(0), NOW, NOW, b'{"event":"e"}').replace(b'"v":1', b'"v":2'),
+        splice.envelope("0192f0c1000070008000000000000000", NOW, NOW, b'{"event":"e"}'),
+        splice.envelope("zzzzzzzz-0000-7000-8000-000000000000", NOW, NOW, b'{"event":"e"}'),
+        splice.envelope("é" * 36, NOW, NOW, b'{"event":"e"}'),
+        splice.envelope("a" * 36, NOW, NOW, b'{"event":"e"}'),
+        splice.envelope(identity(0), NOW, NOW + 3_601 * SECOND, b'{"event":"e"}'),
+        splice.envelope(identity(0), NOW, -1, b'{"event":"e"}'),
     ],
 )
 def test_an_envelope_that_we_did_not_write_is_no_event(value: bytes) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from argus_contract import envelope, headers
+from argus_contract import headers, splice
 from argus_contract.rejects import Code, Step
 from argus_contract.window import Window
 from argus_stream.decode import decode, rescreen
@@ -178,6 +178,6 @@ def test_nothing_that_a_client_sends_trips_it(kinds: list[int]) -> None:
 def test_events_of_a_client_are_what_the_database_would_take() -> None:
     """The other way round: what is no letter here is a row, and only the table can refuse it."""
     piece = Slice(lease(), 0, 0)
-    value = envelope.splice(identity(0), NOW, NOW, b'{"event":"e"}')
+    value = splice.envelope(identity(0), NOW, NOW, b'{"event":"e"}')
     decode([FakeRecord(0, value, ((headers.ID, identity(0).encode()),))], piece, Window.at(NOW, 1))
     assert (len(piece.rows), len(piece.letters)) == (1, 0)
