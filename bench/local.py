@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import ceilings, peer, profiles, report, stats
-from bench.driving import WARM_S, generating
+from bench import ceilings, peer, processes, profiles, report, stats
+from bench.driving import WARM_S, cost, generating
 from bench.house import Group, Setting
 from bench.load import ACKNOWLEDGED, TICK
 from bench.results import Results
 from bench.session import Session, session
-from bench.trial import Run, measure
+from bench.trial import MICROS, Run, measure
 from bench.workshop import Workshop, workshop
 
 SATURATED: Final = 0.7
 """Share of what was sustained at which latencies are judged."""
 _FIRST_SECONDS: Final = 15.0
 """Of a run before those that count: the broker's JVM compiles what they then run."""
+_ROUNDS: Final = 3
+"""In which the edge and the peer take turns."""
 _SHARES: Final = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
 
 
@@ -43,7 +45,7 @@ async def _run(setting: Setting, house: Workshop, results: Results) -> None:
         if setting.ceilings:
             results.figures |= await reach(setting, house)
         if setting.peer is not None:
-            results.figures |= await outdo(setting, house, setting.peer, results.figures)
+            results.figures |= await outdo(opened, house, setting.peer)
 
 
 async def load(opened: Session, results: Results) -> None:
@@ -115,18 +117,38 @@ async def reach(setting: Setting, house: Workshop) -> dict[str, float]:
     }
 
 
-async def outdo(
-    setting: Setting, house: Workshop, program: Path, figures: Mapping[str, float]
-) -> dict[str, float]:
-    """What the peer's edge costs, and ours over it, by mode."""
+async def outdo(opened: Session, house: Workshop, program: Path) -> dict[str, float]:
+    """What the edge and the peer cost in turn, on the same broker, and ours over the peer's.
+
+    The stream stands still meanwhile: nobody reads what the peer writes either.
+    """
+    setting, stream = opened.setting, house.roots["stream"]
     report.progress("the peer: an OpenTelemetry Collector, otlphttp to Kafka")
-    connections = {1: setting.connections, setting.batch: setting.batch_connections}
-    seconds = min(5.0, setting.seconds)
-    found = await peer.measure(program, house.where, house.scratch, seconds, connections)
-    return found | {
-        f"edge.{mode}": figures[f"{mode}.ingest"] / peer.cheapest(found, mode)
+    costs: dict[str, list[float]] = {}
+    async with peer.standing(program, house.where, house.scratch, setting.partitions) as pid:
+        with processes.held(stream):
+            for _ in range(_ROUNDS if setting.runs > 1 else 1):
+                for mode in setting.modes:
+                    for name, spent in (await _face(opened, mode, pid)).items():
+                        costs.setdefault(f"{name}.{mode}", []).append(spent)
+    figures = {name: statistics.median(values) for name, values in costs.items()}
+    return figures | {
+        f"edge.{mode}": figures[f"ours.{mode}"]
+        / min(figures[f"peer.{dialect}.{mode}"] for dialect in peer.DIALECTS)
         for mode in setting.modes
     }
+
+
+async def _face(opened: Session, mode: str, pid: int) -> dict[str, float]:
+    """One round of a mode: CPU in µs for each event, ours and the peer's."""
+    seconds = min(5.0, opened.setting.seconds)
+    offer = opened.offer(mode, mode)
+    spent = await cost({"ours": opened.house.roots["ingest"]}, offer, seconds)
+    costs = {"ours": MICROS * spent.cpu["ours"] / (spent.requests * offer.batch)}
+    theirs = await peer.measure(pid, offer.batch, offer.connections, seconds)
+    costs |= {f"peer.{dialect}": cost for dialect, cost in theirs.items()}
+    report.progress(report.round_line(mode, costs))
+    return costs
 
 
 def medians(mode: str, runs: Sequence[Run]) -> dict[str, float]:

@@ -8,8 +8,8 @@ what our 202 means.
 import json
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
@@ -28,41 +28,36 @@ from bench.otlp import JSON, PROTOBUF
 
 _PORT: Final = 28318
 _TOPIC: Final = TopicName("argus.bench.peer")
-_PARTITIONS: Final = 4
 _START_S: Final = 30.0
 _TIMEOUT: Final = 60.0
 _MICROS: Final = 1e6
 
+DIALECTS: Final = (JSON, PROTOBUF)
 
-async def measure(
-    program: Path, where: Connections, scratch: Path, seconds: float, connections: dict[int, int]
-) -> dict[str, float]:
-    """CPU in µs per record of its process, by encoding and batch size.
 
-    `connections` by batch size, as ours had them.
-    """
-    figures: dict[str, float] = {}
+@asynccontextmanager
+async def standing(
+    program: Path, where: Connections, scratch: Path, partitions: int
+) -> AsyncIterator[int]:
+    """A collector on a topic of its own until the block ends; gives its process."""
     admin = KafkaAdmin(runtime_kafka.options(where.kafka, "argus-bench"), 1, _TIMEOUT)
     try:
-        await admin.apply([Create(TopicSpec(_TOPIC, _PARTITIONS, {}))])
+        await admin.apply([Create(TopicSpec(_TOPIC, partitions, {}))])
         with _running(program, where, scratch) as pid:
-            for dialect in (JSON, PROTOBUF):
-                for batch, many in connections.items():
-                    offer = Offer(dialect=dialect, ports=(_PORT,), batch=batch, connections=many)
-                    spent = await cost({"peer": (pid,)}, offer, seconds)
-                    mode = "single" if batch == 1 else "batch"
-                    records = spent.requests * batch
-                    figures[f"peer.{dialect}.{mode}"] = _MICROS * spent.cpu["peer"] / records
-                    figures[f"peer.{dialect}.{mode}_rate"] = records / spent.seconds
+            yield pid
         await admin.delete([_TOPIC])
     finally:
         await admin.close()
-    return figures
 
 
-def cheapest(figures: dict[str, float], mode: str) -> float:
-    """What a record costs the peer in the cheaper of its encodings."""
-    return min(figures[f"peer.{dialect}.{mode}"] for dialect in (JSON, PROTOBUF))
+async def measure(pid: int, batch: int, connections: int, seconds: float) -> dict[str, float]:
+    """CPU in µs of the collector for each record, by the encoding of requests."""
+    costs = {}
+    for dialect in DIALECTS:
+        offer = Offer(dialect=dialect, ports=(_PORT,), batch=batch, connections=connections)
+        spent = await cost({"peer": (pid,)}, offer, seconds)
+        costs[dialect] = _MICROS * spent.cpu["peer"] / (spent.requests * batch)
+    return costs
 
 
 def configuration(where: Connections) -> dict[str, Any]:

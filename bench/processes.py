@@ -2,12 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,18 @@ def running(chart: Chart, name: str, count: int, logs: Path) -> Iterator[Compone
             process.wait()
         raise
     _stop(name, started, logs)
+
+
+@contextmanager
+def held(pids: Sequence[int]) -> Iterator[None]:
+    """These processes stand still until the block ends."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def _start(chart: Chart, name: str, own: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

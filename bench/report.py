@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rich.console import Console
@@ -46,6 +46,12 @@ def run_line(mode: str, number: int, run: Run) -> str:
         f"p50 {run.p50:.1f} p99 {run.p99:.1f} ms, µs/event: whole {run.whole:.1f} = {parts}  "
         f"(load {run.cpu['load']:.1f}), lost {run.lost}"
     )
+
+
+def round_line(mode: str, costs: Mapping[str, float]) -> str:
+    """One round of ours against the peer in a line."""
+    parts = "  ".join(f"{name} {cost:.2f}" for name, cost in costs.items())
+    return f"{mode}, the edge alone, µs/record: {parts}"
 
 
 def runs_table(results: Results) -> Table:
@@ -126,11 +132,9 @@ def show(results: Results) -> None:
         _console.print(storage_table(results.figures))
     if "ceiling.http" in results.figures:
         _console.print(ceilings_table(results.figures))
-    peers = {name: cost for name, cost in results.figures.items() if name.startswith("peer.")}
-    for name in sorted(peers):
-        if not name.endswith("_rate"):
-            rate = peers[f"{name}_rate"]
-            _console.print(f"{name}: {peers[name]:.2f} µs/record at {rate:,.0f} records/s")
+    for name in sorted(results.figures):
+        if name.startswith(("ours.", "peer.")):
+            _console.print(f"edge, {name}: {results.figures[name]:.2f} µs/record")
     for mode in budgets.MODES:
         whole = results.figures.get(f"{mode}.whole")
         if whole is None:

@@ -17,7 +17,7 @@ if [[ ${1:-} == cluster ]]; then
 fi
 hack/tools.sh helm
 PYTHONPATH=$(hack/compile.sh)
-#export PYTHONPATH ARGUS_ASSETS=$ROOT
+export PYTHONPATH ARGUS_ASSETS=$ROOT
 peer=()
 if [[ ${1:-} == local ]]; then
   if have go; then

@@ -1,8 +1,8 @@
-"""Compiles the edge's hot path to C with mypyc, in place, in the directory that the project is installed in.
+"""Compiles the edge's hot path to C with mypyc, in place, where the project is installed.
 
-Usage: compile.py SITE [PYTHON], with PYTHON the interpreter whose packages are the dependencies'. The source stays
-beside what is made of it and is what every other installation runs; ADR 0012 says why. Needs a C compiler and Python's
-headers; takes about a minute.
+Usage: compile.py SITE [PYTHON], with PYTHON the interpreter that has the dependencies. The source
+stays beside what is made of it, and is what any other installation runs (ADR 0013). Needs a C
+compiler and Python's headers, and takes about a minute.
 """
 
 import os
@@ -38,8 +38,8 @@ MODULES = {
         "adapters/redis_buckets",
     ),
 }
-"""What runs for each request or event. Modules that define msgspec structs are left out: mypyc would make plain classes
-of them."""
+"""What runs for each request or event. Modules that define msgspec structs are not among them:
+mypyc would make plain classes of those."""
 
 
 def main() -> None:
@@ -48,12 +48,13 @@ def main() -> None:
     os.chdir(site)
     sources = [f"{package}/{name}.py" for package, names in MODULES.items() for name in names]
     with TemporaryDirectory() as scratch:
-        options = ["--python-executable", python, "--ignore-missing-imports", "--cache-dir", scratch]
+        options = ["--python-executable", python, "--ignore-missing-imports"]
+        options += ["--cache-dir", scratch]
         setup(
             name="argus-compiled",
             packages=[],
             ext_modules=mypycify([*options, *sources], target_dir=f"{scratch}/c"),
-            script_args=["-q", "build_ext", "--inplace", "--build-lib", scratch, "--build-temp", scratch],
+            script_args=["-q", "build_ext", "--inplace", "-b", scratch, "-t", scratch],
         )
 
 

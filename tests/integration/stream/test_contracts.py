@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from argus_contract.names import TenantId
 from argus_runtime import kafka as runtime_kafka
 from argus_runtime.settings import KafkaSettings
@@ -248,6 +249,26 @@ async def test_what_waits_is_given_at_once_and_not_a_first_record_alone(world: W
         assert [each.offset for each in fetched[here]] == list(range(20))
     finally:
         await log.stop()
+
+
+async def test_a_log_is_left_while_its_broker_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = await world.add_pipeline("web", partitions=1)
+    log = KafkaLog(options(world))
+    await log.start()
+    failed = asyncio.Event()
+
+    async def fail(*_: object) -> None:
+        failed.set()
+        raise KafkaConnectionError("gone")
+
+    monkeypatch.setattr(log._consumer._client, "send", fail)
+    log.assign({Source(pipeline.topic, 0): 0})
+    await failed.wait()
+    await asyncio.sleep(0)
+    await log.stop()
+    assert not any(each.connected() for each in log._consumer._client._conns.values())
 
 
 async def test_letters_to_a_topic_that_is_not_there_are_a_letters_error(world: World) -> None:

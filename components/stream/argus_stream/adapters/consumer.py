@@ -5,6 +5,7 @@ still. Reads uncommitted, because a stranger's open transaction must not stop a 
 of ours is never in one.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
@@ -60,8 +61,18 @@ class KafkaLog:
             raise BrokerError(repr(error)) from error
 
     async def stop(self) -> None:
-        """Disconnects."""
-        await self._consumer.stop()
+        """Disconnects.
+
+        aiokafka cancels its fetches there and awaits them: one that rests after a broker's failure
+        ends in a CancelledError that is nobody's, and leaves the connections open.
+        """
+        try:
+            await self._consumer.stop()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            await self._consumer._client.close()
 
     def assign(self, positions: Mapping[Source, int | None]) -> None:
         """Every partition gets a position at once, so that aiokafka never looks for one."""
