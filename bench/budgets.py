@@ -87,9 +87,15 @@ LATENCY: Final = tuple(
         ("live_p99", "accept to live counter p99", 2000.0),
     )
 )
-THROUGHPUT: Final = (
-    Budget("single.sustained", "accepted and stored, single", 6_000, "events/s", least=True),
-    Budget("batch.sustained", "accepted and stored, batches", 50_000, "events/s", least=True),
+DEMANDED: Final[Mapping[str, float]] = {"single": 6_000, "batch": 50_000}
+"""Events in a second that the installed system has to take and store."""
+THROUGHPUT: Final = tuple(
+    budget
+    for mode, least in DEMANDED.items()
+    for budget in (
+        Budget(f"{mode}.borne", f"accepted and stored, {mode}", least, "events/s", least=True),
+        Budget(f"{mode}.borne_wrong", f"lost, doubled or refused then, {mode}", 0, "events"),
+    )
 )
 PEER: Final = (
     Budget("edge.single", "ingest over the collector's cheaper encoding, single", 1, "×"),

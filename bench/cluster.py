@@ -22,12 +22,17 @@ from argus_cli.settings import Settings
 from argus_contract.keys import KeyKind
 
 from bench import accounting, local, report
+from bench.budgets import DEMANDED
 from bench.engines import docker
 from bench.house import House, Setting
+from bench.load import ACKNOWLEDGED
 from bench.provision import Tenant
 from bench.results import Results
-from bench.session import session
+from bench.session import Session, session
+from bench.trial import measure
 
+_MARGIN: Final = 0.02
+"""By how much more is offered than has to be borne."""
 _READY: Final = "180s"
 _TIMEOUT: Final = 240
 _PIPELINE: Final = "bench"
@@ -57,6 +62,22 @@ def conduct(setting: Setting, scratch: Path, results: Results) -> None:
 async def _run(setting: Setting, house: House, results: Results) -> None:
     async with session(setting, house) as opened:
         await local.load(opened, results)
+        for mode in setting.modes:
+            results.figures |= await bear(opened, mode)
+
+
+async def bear(opened: Session, mode: str) -> dict[str, float]:
+    """Events in a second that are accepted and stored where a little more than demanded comes."""
+    rate = (1 + _MARGIN) * DEMANDED[mode]
+    seconds = opened.setting.latency_seconds
+    report.progress(f"{mode}: {rate:,.0f} events/s for {seconds:.0f} s")
+    run = await measure(opened.system(mode), opened.offer(mode, mode, events=rate), seconds)
+    report.progress(report.run_line(mode, 1, run))
+    refused = sum(count for status, count in run.statuses.items() if status != ACKNOWLEDGED)
+    return {
+        f"{mode}.borne": run.sustained,
+        f"{mode}.borne_wrong": float(run.lost + run.twice + refused),
+    }
 
 
 @contextmanager
