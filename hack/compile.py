@@ -1,7 +1,7 @@
 """Compiles the edge's hot path to C with mypyc, in place, where the project is installed.
 
 Usage: compile.py SITE [PYTHON], with PYTHON the interpreter that has the dependencies. The source
-stays beside what is made of it, and is what any other installation runs (ADR 0013). Needs a C
+stays beside what is made of it, and is what any other installation runs (ADR 0014). Needs a C
 compiler and Python's headers, and takes about a minute.
 """
 
