@@ -213,8 +213,7 @@ class FamilyReconciler:
         await self._greet(tenant, members)
         schema = schemas.tenant_schema(tenant.meta)
         prior = self._registry.documents.get(schema.tenant_id)
-        tenant = await self._keys.bind(tenant, prior)
-        ring = await attempt(self._keys.ensure(tenant, spec, schema.tenant_id, prior))
+        tenant, ring = await self._keyring(tenant, spec, schema, prior, unread)
         limit = await attempt(self._limits(spec))
         told = self._registry.documents.get(schema.tenant_id)  # of a revocation already
         draft = unread or _draft(schema, spec, ring, limit, told)
@@ -232,6 +231,28 @@ class FamilyReconciler:
         failures = [ring, on_schema, published, closed, *made.values()]
         again_in = _earliest(removed.again_in, self._keys.due_in(ring))
         return Verdict(removed.retry or any(map(_worth_retrying, failures)), again_in)
+
+    async def _keyring(
+        self,
+        tenant: Tenant,
+        spec: TenantSpec,
+        schema: TenantSchema,
+        prior: TenantDocument | None,
+        unread: OperatorError | None,
+    ) -> tuple[Tenant, Keyring | OperatorError]:
+        """The tenant with its requests bound, and its keys, or why they stay as they are.
+
+        Where pods were told of keys that cannot be read now, none is replaced. Raises BusyError
+        where the tenant has changed since it was read: then all is to be looked at anew.
+        """
+        if unread is not None and prior is None and tenant.status.get("id") == schema.tenant_id:
+            return tenant, unread
+        bound = await attempt(self._keys.bind(tenant, prior))
+        if isinstance(bound, BusyError):
+            raise bound
+        if isinstance(bound, OperatorError):
+            return tenant, bound
+        return bound, await attempt(self._keys.ensure(bound, spec, schema.tenant_id, prior))
 
     async def _close(
         self,

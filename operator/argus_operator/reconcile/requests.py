@@ -99,10 +99,25 @@ def asked(annotations: Mapping[str, str], annotation: str) -> frozenset[str]:
     return frozenset(part for part in parts if part)
 
 
+def _parts(
+    annotations: Mapping[str, str], annotation: str, found: Mapping[str, Ids]
+) -> Sequence[str]:
+    """The names or ids that are asked for; a key that somebody wrote there in clear is its id."""
+    return sorted({_in_public(part, found) for part in asked(annotations, annotation)})
+
+
+def _in_public(part: str, found: Mapping[str, Ids]) -> str:
+    if not contract.is_well_formed(part):
+        return part
+    prefix = contract.hash_key(part)[: contract.HASH_PREFIX]
+    every = (id_ for ids in found.values() for id_ in ids.all)
+    return next((id_ for id_ in every if id_.rpartition(".")[2] == prefix), f"?.{prefix}")
+
+
 def _bound_revocations(
     value: str, found: Mapping[str, Ids], refused: list[tuple[str, str]]
 ) -> Iterable[str]:
-    for part in sorted(asked({REVOKE: value}, REVOKE)):
+    for part in _parts({REVOKE: value}, REVOKE, found):
         ids = found.get(part.partition(".")[0])
         if ids is not None and part in found:
             yield from ids.all
@@ -121,7 +136,7 @@ def _bound_rotations(
     now: datetime,
     refused: list[tuple[str, str]],
 ) -> Iterable[str]:
-    for part in sorted(asked({ROTATE: value}, ROTATE)):
+    for part in _parts({ROTATE: value}, ROTATE, found):
         ids = found.get(part.partition(".")[0])
         if ids is None or (part not in found and part not in ids.all):
             refused.append((UNKNOWN, _unknown(ROTATE, part, found)))

@@ -15,7 +15,7 @@ from argus_contract.times import from_micros
 from pydantic import ValidationError
 
 from argus_operator import documents, keys, metrics
-from argus_operator.errors import RefusedError
+from argus_operator.errors import RefusedError, UnavailableError
 from argus_operator.keys import Deed, Orders, SecretState
 from argus_operator.models.common import REVOKE, ROTATE
 from argus_operator.models.tenant import ApiKey, KeyStatus, Rotation, TenantSpec
@@ -117,16 +117,21 @@ class KeyStep:
     ) -> None:
         """Tells pods of a new key before anybody can read it, and of a revoked one at once.
 
-        Whether or not that works, the Secret is what counts, and is published next.
+        Raises UnavailableError where they cannot be told: no key is handed out that none of them
+        would take, and no grace begins that nobody knows of.
         """
         held = () if observed is None else observed.data.values()
         before = {contract.hash_key(clear) for clear in held}
         fresh = tuple(key for key in registered if key.hash not in before)
-        staying = tuple(key for key in prior.keys if not asked.revokes(key.hash))
+        staying = tuple(
+            key for key in prior.keys if key.hash in before and not asked.revokes(key.hash)
+        )
         if fresh or staying != prior.keys:
             told = msgspec.structs.replace(prior, keys=(*staying, *fresh))
             repairs.note("registry")
-            await attempt(self._registry.publish(told))
+            outcome = await attempt(self._registry.publish(told))
+            if isinstance(outcome, UnavailableError):
+                raise outcome
 
     async def _announce(self, tenant: Tenant, secret: str, done: Iterable[Deed]) -> None:
         for reason, deeds in groupby(sorted(done), key=lambda deed: deed.reason):

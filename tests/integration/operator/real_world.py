@@ -29,6 +29,7 @@ from argus_operator.adapters.postgres import Database
 from argus_operator.adapters.registry import RegistryLog, topic_spec
 from argus_operator.errors import UnavailableError
 from argus_operator.models.common import Raw
+from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.ports import Schemas
 from argus_operator.reconcile.bookkeeping import Bookkeeper
@@ -132,8 +133,14 @@ class RealStage(Stage):
         await self._begin()
 
     async def close(self) -> None:
-        """Ends the operator and removes what Kafka holds of it."""
+        """Ends the operator and removes its objects, which another would take up, and topics."""
         await self._stack.aclose()
+        for plural in (PIPELINES, TENANTS):
+            for raw in (await self._user("GET", self._path(plural)))["items"]:
+                where = self._path(plural, raw["metadata"]["name"])
+                await self._user("PATCH", where, {"metadata": {"finalizers": None}}, MERGE)
+                if "deletionTimestamp" not in raw["metadata"]:
+                    await self._user("DELETE", where)
         await self.kafka.delete([*await self.topics(), names.TopicName(self._registry_topic)])
 
     async def _begin(self) -> None:

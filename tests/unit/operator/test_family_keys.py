@@ -142,6 +142,45 @@ class TestRotation:
 
         assert held(running).keys() == {"default", "default.previous"}
 
+    async def test_no_key_is_replaced_while_pods_cannot_be_told(self, running: World) -> None:
+        before = held(running)
+        running.cluster.apply(TENANTS, SHOP, {"rotation": {"every": "2h", "gracePeriod": "1h"}})
+        running.now += timedelta(hours=3)
+        annotate(running, rotate="default")
+        running.registry.error = away("KafkaUnavailable")
+        assert (await running.reconcile()).retry
+        assert held(running) == before
+
+        running.registry.error = None
+        await running.settle()
+        assert held(running)["default.previous"] == before["default"]
+        assert told(running).keys() == {HASH(clear) for clear in held(running).values()}
+
+    async def test_keys_that_never_reached_the_secret_are_not_kept_known(
+        self, running: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def unwritable(*_: Any) -> None:
+            raise away("KubernetesUnavailable")
+
+        annotate(running, rotate="default")
+        with monkeypatch.context() as patch:
+            patch.setattr(running.cluster, "write_secret", unwritable)
+            for _ in range(5):
+                await running.reconcile()
+        assert len(told(running)) <= 2
+
+    async def test_a_request_that_cannot_be_bound_holds_nothing_else_up(
+        self, running: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def forbidden(*_: Any) -> None:
+            raise away("KubernetesUnavailable")
+
+        annotate(running, rotate="default")
+        running.cluster.apply(TENANTS, SHOP, {"suspended": True})
+        monkeypatch.setattr(running.cluster, "get_secret", forbidden)
+        assert (await running.reconcile()).retry
+        assert running.document.suspended
+
     async def test_what_changed_meanwhile_is_looked_at_anew(
         self, running: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -72,6 +72,17 @@ def test_an_unknown_key_is_told_and_goes(annotation: str, nobody: str) -> None:
 
 
 @pytest.mark.parametrize("annotation", BOTH)
+def test_a_key_that_was_written_in_clear_is_told_by_its_id(annotation: str) -> None:
+    found = bind({annotation: f"{WEB},{STALE}"})
+
+    assert found.annotations == {annotation: id_of(WEB, "web")}
+    ((reason, note),) = found.refused
+    assert reason == UNKNOWN
+    assert STALE not in note
+    assert hash_key(STALE)[:8] in note
+
+
+@pytest.mark.parametrize("annotation", BOTH)
 def test_an_annotation_that_asks_for_nothing_goes(annotation: str) -> None:
     assert bind({annotation: " , "}) == Binding({annotation: None}, ())
 
