@@ -32,11 +32,14 @@ layers() { "$bin/lint-imports"; }
 unit() { "$bin/pytest" -q tests/unit; }
 
 # The edge as the images hold it, compiled, passes the same tests.
-compiled() {
+compiled() (
   local site
   site=$(hack/compile.sh)
-  PYTHONPATH=$site ARGUS_ASSETS=$ROOT "$bin/pytest" -q -m 'not interpreted' tests/unit/contract tests/unit/ingest
-}
+  export PYTHONPATH=$site ARGUS_ASSETS=$ROOT
+  [[ $("$bin/python" -c 'from argus_ingest import endpoint; print(endpoint.__file__)') == "$site"/*.so ]] \
+    || die "what is imported is not what was compiled"
+  "$bin/pytest" -q -m 'not interpreted' tests/unit/contract tests/unit/ingest
+)
 
 chart() {
   hack/docker.sh # tools.sh asks it whether images, and so tools, come from outside
