@@ -12,8 +12,8 @@ if [[ ! -e $site/argus-compiled ]]; then
   say "compiling the edge's hot path (about 90 s)"
   need_packages gcc libc6-dev python3-dev
   rm -rf "$site"
-  .venv/bin/pip install --quiet --no-deps --no-build-isolation --no-index --target "$site" "$ROOT"
-  .venv/bin/python hack/compile.py "$site"
+  .venv/bin/pip install --quiet --no-deps --no-build-isolation --no-index --target "$site" "$ROOT" >&2
+  .venv/bin/python hack/compile.py "$site" >&2
   touch "$site/argus-compiled"
 fi
 echo "$site"
