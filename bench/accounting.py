@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 MIB: Final = 1 << 20
+MICROS: Final = 1e6
+"""Of a second: CPU is told in µs."""
 
 _PROC: Final = Path("/proc")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")

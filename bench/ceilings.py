@@ -30,7 +30,6 @@ from bench.driving import cost
 from bench.engines import CONFIGURATION, HOST, VALKEY_PORT, Engine, docker, listens
 from bench.load import Offer
 
-_MICROS: Final = 1e6
 _TIMEOUT: Final = 60.0
 BARE_PORT: Final = 28090
 _RECORDS: Final = 1_000_000
@@ -67,7 +66,7 @@ async def http(seconds: float, connections: int) -> Figures:
         offer = Offer(ports=(BARE_PORT,), keys=("argus_public_none",), connections=connections)
         measured = await cost({"bare": (pid,)}, offer, seconds)
     return {
-        "ceiling.http": _MICROS * measured.cpu["bare"] / measured.requests,
+        "ceiling.http": measured.each("bare"),
         "ceiling.http_rate": measured.rate,
     }
 
@@ -110,7 +109,7 @@ async def kafka(engine: Engine, where: Connections, scratch: Path) -> Figures:
     if not found or int(found[-1][0]) != _RECORDS:
         raise RuntimeError(f"producer-perf-test: {printed[-500:]}")
     return {
-        "ceiling.kafka": _MICROS * (after - before) / _RECORDS,
+        "ceiling.kafka": accounting.MICROS * (after - before) / _RECORDS,
         "ceiling.kafka_rate": float(found[-1][1]),
     }
 
@@ -153,7 +152,10 @@ async def postgres(engine: Engine, where: Connections) -> Figures:
     finally:
         await connection.close()
     copied = _CHUNK * _CHUNKS
-    return {"ceiling.copy": _MICROS * (after - before) / copied, "ceiling.copy_rate": copied / took}
+    return {
+        "ceiling.copy": accounting.MICROS * (after - before) / copied,
+        "ceiling.copy_rate": copied / took,
+    }
 
 
 def valkey(engine: Engine, where: Connections) -> Figures:
@@ -168,7 +170,7 @@ def valkey(engine: Engine, where: Connections) -> Figures:
             *("-n", str(commands), "-P", str(pipeline), "-r", "100000"),
         )
         after = accounting.cpu(accounting.table(), [engine.pid])
-        figures[f"ceiling.{name}"] = _MICROS * (after - before) / commands
+        figures[f"ceiling.{name}"] = accounting.MICROS * (after - before) / commands
         figures[f"ceiling.{name}_rate"] = _rate(printed)
     return figures
 

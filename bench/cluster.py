@@ -25,7 +25,7 @@ from bench import accounting, local, report
 from bench.budgets import DEMANDED
 from bench.engines import docker
 from bench.house import House, Setting
-from bench.load import ACKNOWLEDGED
+from bench.load import refused
 from bench.provision import Tenant
 from bench.results import Results
 from bench.session import Session, session
@@ -73,10 +73,9 @@ async def bear(opened: Session, mode: str) -> dict[str, float]:
     report.progress(f"{mode}: {rate:,.0f} events/s for {seconds:.0f} s")
     run = await measure(opened.system(mode), opened.offer(mode, mode, events=rate), seconds)
     report.progress(report.run_line(mode, 1, run))
-    refused = sum(count for status, count in run.statuses.items() if status != ACKNOWLEDGED)
     return {
         f"{mode}.borne": run.sustained,
-        f"{mode}.borne_wrong": float(run.lost + run.twice + refused),
+        f"{mode}.borne_wrong": float(run.lost + run.twice + refused(run.statuses)),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from bench import accounting, stats
+from bench.accounting import MICROS
 from bench.load import TICK, Offer, Outcome
 
 WARM_S: Final = 2.5
@@ -63,6 +64,10 @@ class Cost:
     seconds: float
     requests: float
     cpu: Mapping[str, float]
+
+    def each(self, name: str, batch: int = 1) -> float:
+        """CPU in µs of a server for each event, of requests of `batch` events."""
+        return MICROS * self.cpu[name] / (self.requests * batch)
 
     @property
     def rate(self) -> float:

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -76,6 +76,11 @@ class Outcome(msgspec.Struct, kw_only=True):
     """Answers by status; 0 are requests without any."""
     unacknowledged: list[int] = []
     """First numbers of requests whose events were not acknowledged."""
+
+
+def refused(statuses: Mapping[int, int]) -> int:
+    """Requests of ours that were not acknowledged, given how many there were of each status."""
+    return sum(count for status, count in statuses.items() if status != ACKNOWLEDGED)
 
 
 class _Connection:

@@ -9,10 +9,10 @@ from typing import Final
 from bench import ceilings, peer, processes, profiles, report, stats
 from bench.driving import WARM_S, cost, generating
 from bench.house import Group, Setting
-from bench.load import ACKNOWLEDGED, TICK
+from bench.load import TICK, refused
 from bench.results import Results
 from bench.session import Session, session
-from bench.trial import MICROS, Run, measure
+from bench.trial import Run, measure
 from bench.workshop import Workshop, workshop
 
 SATURATED: Final = 0.7
@@ -85,8 +85,8 @@ async def pace(opened: Session, mode: str, figures: Mapping[str, float]) -> dict
     delays = await watch.delays(outcome, offer.run)
     warm = round(stats.window(outcome.ticks, TICK, 0, WARM_S))
     found = {"accept": sorted(outcome.latencies[warm:]), "row": delays.rows, "live": delays.live}
-    refused = figures[f"{mode}.refused"] + _refused(outcome.statuses)
-    return {f"{mode}.refused": refused, f"{mode}.rate_at_70": rate} | {
+    turned_away = figures[f"{mode}.refused"] + refused(outcome.statuses)
+    return {f"{mode}.refused": turned_away, f"{mode}.rate_at_70": rate} | {
         f"{mode}.{name}_{label}": 1e3 * stats.percentile(values, share)
         for name, values in found.items()
         for label, share in _SHARES.items()
@@ -144,7 +144,7 @@ async def _face(opened: Session, mode: str, pid: int) -> dict[str, float]:
     seconds = min(5.0, opened.setting.seconds)
     offer = opened.offer(mode, mode)
     spent = await cost({"ours": opened.house.roots["ingest"]}, offer, seconds)
-    costs = {"ours": MICROS * spent.cpu["ours"] / (spent.requests * offer.batch)}
+    costs = {"ours": spent.each("ours", offer.batch)}
     theirs = await peer.measure(pid, offer.batch, offer.connections, seconds)
     costs |= {f"peer.{dialect}": cost for dialect, cost in theirs.items()}
     report.progress(report.round_line(mode, costs))
@@ -160,7 +160,7 @@ def medians(mode: str, runs: Sequence[Run]) -> dict[str, float]:
         figures[f"{mode}.{name}"] = statistics.median(getattr(run, name) for run in runs)
     figures[f"{mode}.lost"] = sum(run.lost for run in runs)
     figures[f"{mode}.twice"] = sum(run.twice for run in runs)
-    figures[f"{mode}.refused"] = sum(_refused(run.statuses) for run in runs)
+    figures[f"{mode}.refused"] = sum(refused(run.statuses) for run in runs)
     return figures
 
 
@@ -169,7 +169,3 @@ def resident(runs: Sequence[Run]) -> dict[str, float]:
     return {
         f"resident.{name}": max(run.resident[name] for run in runs) for name in ("ingest", "stream")
     }
-
-
-def _refused(statuses: Mapping[int, int]) -> int:
-    return sum(count for status, count in statuses.items() if status != ACKNOWLEDGED)

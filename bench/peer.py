@@ -30,7 +30,6 @@ _PORT: Final = 28318
 _TOPIC: Final = TopicName("argus.bench.peer")
 _START_S: Final = 30.0
 _TIMEOUT: Final = 60.0
-_MICROS: Final = 1e6
 
 DIALECTS: Final = (JSON, PROTOBUF)
 
@@ -56,7 +55,7 @@ async def measure(pid: int, batch: int, connections: int, seconds: float) -> dic
     for dialect in DIALECTS:
         offer = Offer(dialect=dialect, ports=(_PORT,), batch=batch, connections=connections)
         spent = await cost({"peer": (pid,)}, offer, seconds)
-        costs[dialect] = _MICROS * spent.cpu["peer"] / (spent.requests * batch)
+        costs[dialect] = spent.each("peer", batch)
     return costs
 
 

@@ -39,7 +39,6 @@ _ROWS: Final = 40_000
 _WARM_ROWS: Final = 5_000
 """In the round that does not count."""
 _TIMEOUT: Final = 60.0
-_MICROS: Final = 1e6
 _VALUES: Final = {"engines.postgres.settings.autovacuum": "off"}
 """One variant's vacuum would run in another's time; what it costs is a variant of its own."""
 _STORE: Final = """
@@ -113,7 +112,7 @@ class Bench:
             await self._connection.execute(self._named(statement))
         rows = self.sent - first
         return Sample(
-            cpu=_MICROS * (self._cpu() - cpu) / rows, wal=(await self._wal() - wal) / rows
+            cpu=accounting.MICROS * (self._cpu() - cpu) / rows, wal=(await self._wal() - wal) / rows
         )
 
     async def size(self) -> Size:

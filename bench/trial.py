@@ -19,7 +19,6 @@ from bench.load import TICK, Offer, Outcome
 
 _PER_EVENT: Final = ("ingest", "kafka", "redis", "load")
 """Components whose work is counted by acknowledged events; the others' by rows."""
-MICROS: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ def summary(offer: Offer, outcome: Outcome, first: Reading, last: Reading, accou
         p99=1e3 * stats.percentile(latencies, 0.99),
         p999=1e3 * stats.percentile(latencies, 0.999),
         cpu={
-            name: MICROS * used / (events if name in _PER_EVENT else rows)
+            name: accounting.MICROS * used / (events if name in _PER_EVENT else rows)
             for name, used in spent.items()
         },
         resident={name: size / accounting.MIB for name, size in last.resident.items()},
