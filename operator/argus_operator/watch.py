@@ -58,11 +58,12 @@ class Sightings:
         """What the watch tells of an object."""
         uid = raw["metadata"]["uid"]
         told = self._told.setdefault(plural, {})
-        self._news.add(uid)
         self._missed.get(plural, {}).pop(uid, None)
         if type_ == "DELETED":
             told.pop(uid, None)
+            self._news.discard(uid)
         else:
+            self._news.add(uid)
             told[uid] = raw["metadata"]["resourceVersion"]
 
     def compare(self, plural: str, listed: Iterable[Raw]) -> None:
