@@ -1,5 +1,6 @@
 """A real API server and an operator process, shared by the session's tests."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
+from argus_runtime.registry import RegistryTail
 
 from tests.integration.operator import apiserver, process
 from tests.integration.operator.apiserver import ApiServer
@@ -47,3 +49,13 @@ async def operator(
     log: Path = tmp_path_factory.mktemp("operator") / "operator.log"
     async with process.running(api, engines, registry_topic, log) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def pods(operator: Operator) -> AsyncIterator[RegistryTail]:
+    """The registry as a pod reads it."""
+    tail = RegistryTail({"bootstrap_servers": operator.engines.kafka}, operator.registry_topic)
+    task = asyncio.create_task(tail.run())
+    yield tail
+    task.cancel()
+    await asyncio.wait({task})

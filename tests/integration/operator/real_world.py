@@ -8,7 +8,7 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,7 +40,6 @@ from argus_operator.reconcile.removal import Removal
 from argus_operator.reconcile.replays import ReplayReconciler
 from argus_operator.reconcile.status import StatusWriter
 from argus_operator.reconcile.tenants import KeyStep
-from argus_operator.reconcile.verdict import Verdict
 from argus_operator.resources import Family
 from argus_operator.schemas import PipelineObserved
 from argus_operator.settings import Tier
@@ -353,15 +352,6 @@ class RealStage(Stage):
         return sorted({pipeline for kind, pipeline, *_ in kinds if kind == "live"})
 
     # The operator
-
-    async def round(self, wake: Callable[[Family], None]) -> None:
-        self._woken.clear()
-        await self._resync.round()
-        for family in self._woken:
-            wake(family)
-
-    async def reconcile(self, family: Family) -> Verdict:
-        return await self._sweep.reconcile(family)
 
     async def pass_time(self, seconds: float) -> None:
         self._ahead += seconds

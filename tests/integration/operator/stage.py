@@ -57,6 +57,9 @@ class Stage(Protocol):
     wire: Tripwire
     kafka: Topics
     """Topics, by another hand than the operator's."""
+    _resync: Resync
+    _sweep: Sweep
+    _woken: list[Family]
     uids: list[tuple[str, str]]
     """Of all that was ever applied, as `plural/name` and uid, in order."""
 
@@ -114,12 +117,6 @@ class Stage(Protocol):
 
     # What the operator does
 
-    async def round(self, wake: Callable[[Family], None]) -> None:
-        """A round of the resync."""
-
-    async def reconcile(self, family: Family) -> Verdict:
-        """One look at a family."""
-
     async def pass_time(self, seconds: float) -> None:
         """Lets the operator's clock go on."""
 
@@ -127,6 +124,17 @@ class Stage(Protocol):
         """Ends the operator's process, if it still lives, and begins another that knows nothing."""
 
     # Alike
+
+    async def round(self, wake: Callable[[Family], None]) -> None:
+        """A round of the resync."""
+        self._woken.clear()
+        await self._resync.round()
+        for family in self._woken:
+            wake(family)
+
+    async def reconcile(self, family: Family) -> Verdict:
+        """One look at a family."""
+        return await self._sweep.reconcile(family)
 
     def note(self, plural: str, made: Raw) -> None:
         """Remembers whom an object was, for it may go."""

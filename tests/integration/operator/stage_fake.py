@@ -1,6 +1,6 @@
 """The stage over the unit tests' fakes: they are the world, and outlive every operator."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -8,7 +8,6 @@ from argus_contract.names import TenantId
 from argus_contract.registry import TenantDocument
 from argus_operator.models.common import Raw
 from argus_operator.ports import Cluster, CounterStore, Registry, Schemas, Topics
-from argus_operator.reconcile.verdict import Verdict
 from argus_operator.resources import Family
 from argus_operator.schemas import PipelineObserved
 from argus_operator.topics import Action
@@ -145,15 +144,6 @@ class FakeStage(Stage):
     async def counters(self) -> Sequence[str]:
         gone = {(tenant, pipeline) for tenant, pipeline, *_ in self.world.counters.dropped}
         return sorted(pipeline for _, pipeline in self._counted - gone)
-
-    async def round(self, wake: Callable[[Family], None]) -> None:
-        self._woken.clear()
-        await self._resync.round()
-        for family in self._woken:
-            wake(family)
-
-    async def reconcile(self, family: Family) -> Verdict:
-        return await self._sweep.reconcile(family)
 
     async def pass_time(self, seconds: float) -> None:
         self.world.now += timedelta(seconds=seconds)

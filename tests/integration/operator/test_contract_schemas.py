@@ -44,6 +44,15 @@ def tables(tenant: schemas.TenantSchema, uid: str | None = None) -> schemas.Pipe
     return schemas.pipeline_tables(tenant, meta, asked, 2)
 
 
+async def provisioned(database: Schemas) -> tuple[schemas.TenantSchema, schemas.PipelineTables]:
+    """A new tenant and its one pipeline, both made."""
+    tenant = schemas.tenant_schema(tenant_meta())
+    wanted = tables(tenant)
+    await database.ensure_tenant(tenant)
+    await database.ensure_pipeline(wanted)
+    return tenant, wanted
+
+
 @asynccontextmanager
 async def opened(database: str) -> AsyncIterator[Database]:
     """The adapter over a migrated database."""
@@ -98,10 +107,7 @@ class TestSchemas:
     async def test_sightings_stay_as_they_are_while_nothing_changes(
         self, database_port: Schemas
     ) -> None:
-        tenant = schemas.tenant_schema(tenant_meta())
-        wanted = tables(tenant)
-        await database_port.ensure_tenant(tenant)
-        await database_port.ensure_pipeline(wanted)
+        tenant, wanted = await provisioned(database_port)
         ours = (str(tenant.tenant_id), wanted.uid)
         before = await database_port.sightings()
         await database_port.ensure_tenant(tenant)
@@ -115,10 +121,7 @@ class TestSchemas:
     async def test_sightings_tell_of_a_change_and_leave_out_what_is_retained(
         self, database_port: Schemas
     ) -> None:
-        tenant = schemas.tenant_schema(tenant_meta())
-        wanted = tables(tenant)
-        await database_port.ensure_tenant(tenant)
-        await database_port.ensure_pipeline(wanted)
+        tenant, wanted = await provisioned(database_port)
         before = await database_port.sightings()
         await database_port.ensure_pipeline(
             dataclasses.replace(wanted, chunk_interval=timedelta(hours=3))
@@ -135,10 +138,7 @@ class TestSchemas:
 
     @BOTH
     async def test_what_was_retained_is_nobodys_again(self, database_port: Schemas) -> None:
-        tenant = schemas.tenant_schema(tenant_meta())
-        wanted = tables(tenant)
-        await database_port.ensure_tenant(tenant)
-        await database_port.ensure_pipeline(wanted)
+        _, wanted = await provisioned(database_port)
         for _ in range(2):
             await database_port.retain_pipeline(wanted.uid)
 
@@ -150,10 +150,7 @@ class TestSchemas:
 
     @BOTH
     async def test_a_retained_tenant_retains_its_pipelines(self, database_port: Schemas) -> None:
-        tenant = schemas.tenant_schema(tenant_meta())
-        wanted = tables(tenant)
-        await database_port.ensure_tenant(tenant)
-        await database_port.ensure_pipeline(wanted)
+        tenant, wanted = await provisioned(database_port)
         await database_port.retain_tenant(tenant.tenant_id)
 
         assert (await database_port.observe_pipeline(wanted.uid)).retained
@@ -188,10 +185,7 @@ class TestSchemas:
     async def test_a_pipeline_has_books_from_the_first_moment_until_it_is_retained(
         self, database_port: Schemas
     ) -> None:
-        tenant = schemas.tenant_schema(tenant_meta())
-        wanted = tables(tenant)
-        await database_port.ensure_tenant(tenant)
-        await database_port.ensure_pipeline(wanted)
+        _, wanted = await provisioned(database_port)
         (books,) = await database_port.books(wanted.uid)
 
         assert (books.namespace, books.tenant, books.pipeline) == ("n", "shop", "web-app")
@@ -207,10 +201,7 @@ class TestSchemas:
     async def test_an_audit_of_what_nothing_was_sent_to_is_balanced(
         self, database_port: Schemas
     ) -> None:
-        tenant = schemas.tenant_schema(tenant_meta())
-        wanted = tables(tenant)
-        await database_port.ensure_tenant(tenant)
-        await database_port.ensure_pipeline(wanted)
+        _, wanted = await provisioned(database_port)
         found = await database_port.audit(wanted.uid, 10)
         await database_port.drop_pipeline(wanted.uid)
 
@@ -220,11 +211,8 @@ class TestSchemas:
 
 
 async def test_the_ledger_is_read_as_the_stream_wrote_it(database: str) -> None:
-    tenant = schemas.tenant_schema(tenant_meta())
-    wanted = tables(tenant)
     async with sql(database) as connection, opened(database) as made:
-        await made.ensure_tenant(tenant)
-        await made.ensure_pipeline(wanted)
+        _, wanted = await provisioned(made)
         for partition, offset in ((0, 3), (1, 7), (0, 5)):
             await connection.execute(
                 "SELECT argus.open_partition($1, $2, $3)", wanted.topic, partition, offset
@@ -253,11 +241,8 @@ async def test_the_ledger_is_read_as_the_stream_wrote_it(database: str) -> None:
 async def test_sightings_tell_of_a_table_that_was_dropped_or_made_anew(
     database: str, part: str
 ) -> None:
-    tenant = schemas.tenant_schema(tenant_meta())
-    wanted = tables(tenant)
     async with sql(database) as connection, opened(database) as made:
-        await made.ensure_tenant(tenant)
-        await made.ensure_pipeline(wanted)
+        tenant, wanted = await provisioned(made)
         before = (await made.sightings())[wanted.uid]
         table = wanted.table.replace("events", part, 1)
         await connection.execute(f"DROP TABLE {tenant.schema}.{table}")
@@ -270,11 +255,8 @@ async def test_sightings_tell_of_a_table_that_was_dropped_or_made_anew(
 
 
 async def test_sightings_tell_of_hands_in_a_tenants_schema_role_and_chunks(database: str) -> None:
-    tenant = schemas.tenant_schema(tenant_meta())
-    wanted = tables(tenant)
     async with sql(database) as connection, opened(database) as made:
-        await made.ensure_tenant(tenant)
-        await made.ensure_pipeline(wanted)
+        tenant, wanted = await provisioned(made)
         before = (await made.sightings())[wanted.uid]
         await connection.execute(
             f"SELECT set_chunk_time_interval('{tenant.schema}.{wanted.table}', interval '1 hour')"
@@ -290,11 +272,8 @@ async def test_sightings_tell_of_hands_in_a_tenants_schema_role_and_chunks(datab
 
 
 async def test_an_audit_counts_what_is_really_there(database: str) -> None:
-    tenant = schemas.tenant_schema(tenant_meta())
-    wanted = tables(tenant)
     async with sql(database) as connection, opened(database) as made:
-        await made.ensure_tenant(tenant)
-        await made.ensure_pipeline(wanted)
+        tenant, wanted = await provisioned(made)
         await connection.execute(
             f"INSERT INTO {tenant.schema}.{wanted.table} (time, id, received_at, source_offset,"
             " source_partition, event) VALUES (now(), gen_random_uuid(), now(), 0, 0, 'click')"
@@ -307,11 +286,8 @@ async def test_an_audit_counts_what_is_really_there(database: str) -> None:
 
 
 async def test_an_audit_ends_in_time_and_its_statement_too(database: str) -> None:
-    tenant = schemas.tenant_schema(tenant_meta())
-    wanted = tables(tenant)
     async with sql(database) as connection, opened(database) as made:
-        await made.ensure_tenant(tenant)
-        await made.ensure_pipeline(wanted)
+        tenant, wanted = await provisioned(made)
         async with connection.transaction():
             await connection.execute(f"LOCK TABLE {tenant.schema}.{wanted.table}")
             with pytest.raises(UnavailableError, match="statement timeout"):

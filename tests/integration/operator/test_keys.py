@@ -53,16 +53,6 @@ async def following(operator: Operator, topic: str) -> AsyncIterator[Edge]:
             yield edge
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def tail(operator: Operator) -> AsyncIterator[RegistryTail]:
-    """The registry as a pod reads it."""
-    tail = RegistryTail({"bootstrap_servers": operator.engines.kafka}, operator.registry_topic)
-    task = asyncio.create_task(tail.run())
-    yield tail
-    task.cancel()
-    await asyncio.wait({task})
-
-
 class Shop:
     """A tenant `shop` with a default pipeline, in a namespace of its own."""
 
@@ -154,9 +144,9 @@ def id_of(clear: str) -> str:
     return keys.key_id("default", hash_key(clear))
 
 
-def known(tail: RegistryTail, shop: Shop) -> dict[str, int | None]:
+def known(pods: RegistryTail, shop: Shop) -> dict[str, int | None]:
     """What pods know of a tenant's keys: by hash, when each ends."""
-    document = (tail.snapshot or {}).get(shop.id)
+    document = (pods.snapshot or {}).get(shop.id)
     return {} if document is None else {key.hash: key.until for key in document.keys}
 
 
@@ -296,7 +286,7 @@ async def test_the_grace_ends_though_the_operator_is_away(
             await asyncio.wait({following_it})
 
 
-async def test_a_schedule_replaces_a_key_at_its_age(operator: Operator, tail: RegistryTail) -> None:
+async def test_a_schedule_replaces_a_key_at_its_age(operator: Operator, pods: RegistryTail) -> None:
     shop = await Shop.open(operator, every="2d", gracePeriod="1d")
     old = (await shop.secret())["default"]
     born = datetime.now(UTC) - timedelta(days=2, minutes=1)
@@ -307,12 +297,12 @@ async def test_a_schedule_replaces_a_key_at_its_age(operator: Operator, tail: Re
     assert held["default.previous"] == old
     assert shown["previous"]["created"] == units.instant(born)
     assert shown["rotatesAt"] > shown["previous"]["validUntil"]
-    await eventually(lambda: set(known(tail, shop)) == {hash_key(key) for key in held.values()}, 10)
+    await eventually(lambda: set(known(pods, shop)) == {hash_key(key) for key in held.values()}, 10)
     assert (await shop.events()).count("KeysRotated") == 1
 
 
 async def test_after_a_crash_between_secret_and_registry_nothing_is_repeated(
-    operator: Operator, tail: RegistryTail
+    operator: Operator, pods: RegistryTail
 ) -> None:
     """The world as such a crash leaves it: the request is bound, and the Secret is written."""
     shop = await Shop.open(operator)
@@ -320,13 +310,13 @@ async def test_after_a_crash_between_secret_and_registry_nothing_is_repeated(
     await shop.ask(paused="true", rotate=id_of(old))
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=24)
     await shop.write({"default": new, "default.previous": old}, {UNTIL: units.instant(ends)})
-    assert set(known(tail, shop)) == {hash_key(old)}
+    assert set(known(pods, shop)) == {hash_key(old)}
     await shop.ask(paused=None)
     await eventually_free(shop)
 
     assert await shop.secret() == {"default": new, "default.previous": old}
     wanted = {hash_key(new): None, hash_key(old): to_micros(ends)}
-    await eventually(lambda: known(tail, shop) == wanted, 10)
+    await eventually(lambda: known(pods, shop) == wanted, 10)
 
 
 async def test_notes_that_were_deleted_by_hand_are_repaired(operator: Operator) -> None:

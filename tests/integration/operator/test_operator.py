@@ -38,16 +38,6 @@ SPEC: dict[str, Any] = {
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def pods(operator: Operator) -> AsyncIterator[RegistryTail]:
-    """The registry as a pod reads it."""
-    tail = RegistryTail({"bootstrap_servers": operator.engines.kafka}, operator.registry_topic)
-    task = asyncio.create_task(tail.run())
-    yield tail
-    task.cancel()
-    await asyncio.wait({task})
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def kafka_admin(operator: Operator) -> AsyncIterator[KafkaAdmin]:
     """Topics, looked at from outside."""
     admin = KafkaAdmin({"bootstrap_servers": operator.engines.kafka}, 1, 20)
