@@ -33,6 +33,7 @@ PATTERNS: Final = {
     LABEL: "DNS label",
     "^[1-9][0-9]{0,4}[mhd]$": "duration",
     "^[1-9][0-9]{0,14}(Ki|Mi|Gi|Ti)?$": "size",
+    "^[a-zA-Z0-9._-]{1,249}$": "topic name",
 }
 """What the patterns that fields share are called on the page."""
 

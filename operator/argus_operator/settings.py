@@ -16,8 +16,8 @@ from argus_runtime.settings import (
 from pydantic import Field, SecretStr, TypeAdapter, model_validator
 
 from argus_operator.jobs import Template
-from argus_operator.models.common import Model
-from argus_operator.models.tenant import AddressBucket, KeyBucket
+from argus_operator.models.common import Mode, Model
+from argus_operator.models.tenant import AddressBucket, Concurrency, KeyBucket, Quota
 
 
 class Tier(Model):
@@ -26,6 +26,9 @@ class Tier(Model):
     per_key: KeyBucket = KeyBucket(rate=5_000, burst=2 * MAX_EVENTS)
     per_ip: Annotated[AddressBucket, Field(alias="perIP")] = AddressBucket(rate=50, burst=100)
     limit_server_keys_by_ip: Annotated[bool, Field(alias="limitServerKeysByIP")] = False
+    quota: Quota = Quota()
+    concurrency: Concurrency | None = None
+    mode: Mode = Mode.ENFORCE
 
 
 Tiers = Mapping[str, Tier]

@@ -42,6 +42,10 @@ REFUSED = {
     "a tier without a limit by address": ("tiers.standard.perIP=null", r"tiers.standard.*perIP"),
     "a tier whose name no tenant can have": ("tiers.Gold.limitServerKeysByIP=true", r"tiers.*Gold"),
     "no tier": ("tiers=null", r"tiers"),
+    "a quota below one batch": ("tiers.standard.quota.daily=4999", r"tiers.standard.quota.daily"),
+    "a quota of a span that is none": ("tiers.standard.quota.hourly=5000", r"quota.*hourly"),
+    "a tier for no request": ("tiers.standard.concurrency=0", r"tiers.standard.concurrency"),
+    "an unknown mode": ("tiers.standard.mode=off", r"tiers.standard.mode"),
     "more in-sync replicas than there are": ("kafka.minInsync=4", r"kafka.minInsync is 4"),
 }
 
@@ -51,6 +55,19 @@ def test_values_that_cannot_work_are_refused(setting: str, words: str) -> None:
     said = re.sub(r"\s+", " ", refusal("--set", setting).replace("/", "."))
 
     assert re.search(words, said), said
+
+
+def test_a_tier_of_release_0_1_0_is_taken() -> None:
+    """`--reuse-values` brings it: without quota, concurrency and mode."""
+    bare = [f"tiers.standard.{name}=null" for name in ("quota", "concurrency", "mode")]
+
+    assert render("--set", ",".join(bare))
+
+
+def test_a_tier_may_have_quotas_concurrency_and_a_mode() -> None:
+    given = ("quota.daily=5000", "quota.monthly=1000000000000", "concurrency=1", "mode=observe")
+
+    assert render("--set", ",".join(f"tiers.standard.{setting}" for setting in given))
 
 
 def test_engines_of_ones_own_need_no_addresses() -> None:

@@ -44,6 +44,10 @@ def test_an_invalid_resource_is_refused_with_advice(path: Path) -> None:
     [
         ('{"spec":{"topic":{"partitions":1}}}', "partitions can only grow"),
         ('{"spec":{"tenantRef":{"name":"other"}}}', "tenantRef cannot change"),
+        (
+            '{"spec":{"topic":{"external":{"name":"a","deadLetterName":"b"}}}}',
+            "topic.external cannot change",
+        ),
     ],
 )
 def test_a_change_that_would_lose_data_is_refused(tenant: Tenant, patch: str, advice: str) -> None:

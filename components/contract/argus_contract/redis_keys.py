@@ -19,6 +19,16 @@ def key_bucket(tenant: TenantId, key: KeyHash) -> str:
     return f"{{{tenant}}}:key:{key}"
 
 
+def usage(tenant: TenantId) -> str:
+    """String: how many events a tenant sent in this day and in this month."""
+    return f"{{{tenant}}}:usage"
+
+
+def used(tenant: TenantId) -> str:
+    """Hash of key hash to the minute since the epoch in which that API key was last used."""
+    return f"{{{tenant}}}:used"
+
+
 def live(tenant: TenantId, pipeline: str, second: int) -> str:
     """Hash of event name to count, for one second of receipt since the epoch."""
     return f"{{{tenant}}}:live:{pipeline}:{second}"

@@ -26,12 +26,18 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
     """A tenant's limits after its tier and overrides.
 
     `per_key` is charged one token an event, `per_ip` one token a request, and that for server keys
-    only where `server_keys_by_ip` says so.
+    only where `server_keys_by_ip` says so. `daily` and `monthly` are events in a day and in a month
+    of UTC, `concurrency` requests in work over all pods; None is without limit. Where `observe` is
+    set, what is above any of these limits passes and is counted.
     """
 
     per_key: Bucket
     per_ip: Bucket
     server_keys_by_ip: bool = False
+    daily: int | None = None
+    monthly: int | None = None
+    concurrency: int | None = None
+    observe: bool = False
 
 
 class Key(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +51,23 @@ class Key(msgspec.Struct, frozen=True, gc=False):
     until: int | None = None
     """From then on it is as unknown as if it were not here: the end of the grace of a key that was
     rotated out. A reader of an older release ignores this, and refuses once the key has gone."""
+
+
+class EventSchema(msgspec.Struct, frozen=True, gc=False):
+    """What the properties of events of this name must fit: a JSON Schema as canonical JSON text.
+
+    Canonical is with sorted keys and without blanks, so that equal schemas are equal texts.
+    """
+
+    event: str
+    schema: str
+
+
+class Validation(msgspec.Struct, frozen=True, gc=False):
+    """A pipeline's schemas; an event that does not fit is dead-lettered only if `enforce`."""
+
+    enforce: bool
+    schemas: tuple[EventSchema, ...]
 
 
 class Pipeline(msgspec.Struct, frozen=True, gc=False):
@@ -67,6 +90,8 @@ class Pipeline(msgspec.Struct, frozen=True, gc=False):
     """Of the whole topic; the operator divides it by partitions."""
     retention_seconds: int
     match: tuple[str, ...] = ()
+    validation: Validation | None = None
+    """None where no event has a schema. A stream of an older release ignores this."""
 
 
 class TenantDocument(msgspec.Struct, frozen=True):

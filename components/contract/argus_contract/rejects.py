@@ -22,6 +22,9 @@ class Code(StrEnum):
     """Its time is after the pipeline's accepted window."""
     UNSTORABLE = "unstorable"
     """PostgreSQL cannot hold it: NUL or a lone surrogate in a string."""
+    SCHEMA = "schema"
+    """Its properties do not fit the pipeline's JSON Schema of that event; the message says
+    where."""
     REFUSED = "refused"
     """The database refused this one event, alone; the error text is the database's."""
     INTERNAL = "internal"

@@ -19,6 +19,10 @@ ROTATE: Final = "argus.dev/rotate"
 """Annotation that asks for new keys in place of these, by name or id, with a grace."""
 REVOKE: Final = "argus.dev/revoke"
 """Annotation that takes these keys, by name or id, out at once."""
+ADOPT: Final = "argus.dev/adopt"
+"""Annotation that names what a predecessor's `Retain` kept, a schema or a topic, to go on with."""
+FORCE: Final = "argus.dev/force-delete"
+"""Annotation that lets a deletion pass over engines that are away; `true`, or it means nothing."""
 
 LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 Name = Annotated[str, Field(max_length=40, pattern=LABEL)]
@@ -38,6 +42,13 @@ class DeletionPolicy(StrEnum):
 
     RETAIN = "Retain"
     DELETE = "Delete"
+
+
+class Mode(StrEnum):
+    """Whether what breaks a rule is refused, or let pass and counted."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
 
 
 class ConditionStatus(StrEnum):

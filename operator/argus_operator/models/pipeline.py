@@ -1,7 +1,8 @@
 """ArgusPipeline, as crds/arguspipelines.yaml defines it."""
 
 from datetime import datetime
-from typing import Annotated, Final
+from enum import StrEnum
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -10,6 +11,7 @@ from argus_operator.models.common import (
     Condition,
     DeletionPolicy,
     Duration,
+    Mode,
     Model,
     Name,
     ReasonCounts,
@@ -21,6 +23,8 @@ PLURAL: Final = "arguspipelines"
 Size = int | Annotated[str, Field(max_length=17, pattern=units.SIZE)]
 Hours = Annotated[int, Field(ge=1, le=8_760)]
 Pattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^*]+\*?$")]
+EventName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^*]+$")]
+TopicName = Annotated[str, Field(max_length=249, pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
 
 
 class TenantRef(Model):
@@ -43,11 +47,19 @@ class DeadLetterRetention(Model):
     bytes: Size = "128Mi"
 
 
+class ExternalTopics(Model):
+    """Topics that somebody else made and looks after."""
+
+    name: TopicName
+    dead_letter_name: TopicName
+
+
 class Topic(Model):
     """The Kafka topic."""
 
     partitions: Annotated[int, Field(ge=1, le=64)] = 1
     retention: TopicRetention = TopicRetention()
+    external: ExternalTopics | None = None
 
 
 class DeadLetter(Model):
@@ -61,6 +73,21 @@ class Storage(Model):
 
     chunk_interval: Duration = "1d"
     retention: Duration = "90d"
+    compress_after: Duration | None = None
+
+
+class EventSchema(Model):
+    """The JSON Schema that the properties of one event must fit; taken here as it is."""
+
+    event: EventName
+    json_schema: dict[str, Any]
+
+
+class Validation(Model):
+    """Which schemas events must fit, and what becomes of those that do not."""
+
+    mode: Mode = Mode.ENFORCE
+    schemas: Annotated[tuple[EventSchema, ...], Field(max_length=64)] = ()
 
 
 class PipelineSpec(Model):
@@ -71,6 +98,7 @@ class PipelineSpec(Model):
     topic: Topic = Topic()
     dead_letter: DeadLetter = DeadLetter()
     storage: Storage = Storage()
+    validation: Validation = Validation()
     dedupe_window: Duration = "24h"
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
 
@@ -90,6 +118,13 @@ class AuditStatus(Model):
     message: str
 
 
+class Compression(StrEnum):
+    """What became of `storage.compressAfter`."""
+
+    POLICY = "Policy"
+    UNSUPPORTED = "Unsupported"
+
+
 class PipelineStatus(Model):
     """What was made of it, and how it fares."""
 
@@ -99,6 +134,7 @@ class PipelineStatus(Model):
     schema_: Annotated[str | None, Field(alias="schema")] = None
     table: str | None = None
     role: str | None = None
+    compression: Compression | None = None
     lag: int | None = None
     rates: Rates | None = None
     last_event_at: datetime | None = None

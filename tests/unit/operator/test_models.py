@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from argus_operator.models.common import GROUP, VERSION, Model
+from argus_operator.models.common import GROUP, VERSION, Mode, Model
 from argus_operator.models.pipeline import PipelineSpec, PipelineStatus
 from argus_operator.models.replay import ReplaySpec, ReplayStatus
 from argus_operator.models.tenant import TenantSpec, TenantStatus
@@ -22,6 +22,8 @@ KEPT = {
     "pattern",
 }
 DATE_TIME = {"type": "date-time"}
+ANY_FORM = {"type": "object of any form"}
+FREE = "x-kubernetes-preserve-unknown-fields"
 
 Schema = dict[str, Any]
 
@@ -43,6 +45,9 @@ def of_crd(schema: Schema) -> Schema:
         return DATE_TIME
     if schema.get("x-kubernetes-int-or-string"):
         return {"type": "int-or-string"} | {k: v for k, v in schema.items() if k in KEPT}
+    if schema.get(FREE):
+        assert "properties" not in schema
+        return ANY_FORM
     shape = {"type": schema["type"]} | {k: v for k, v in schema.items() if k in KEPT}
     if schema["type"] == "object":
         shape["properties"] = {k: of_crd(v) for k, v in schema.get("properties", {}).items()}
@@ -65,6 +70,9 @@ def of_model(schema: Schema, root: Schema) -> Schema:
         return {"type": "int-or-string"} | {k: v for k, v in text.items() if k in KEPT}
     if schema.get("format") == "date-time":
         return DATE_TIME
+    if schema.get("additionalProperties") is True:
+        assert "properties" not in schema
+        return ANY_FORM
     shape = {"type": schema["type"]} | {k: v for k, v in schema.items() if k in KEPT}
     if schema["type"] == "object":
         assert schema["additionalProperties"] is False
@@ -122,6 +130,14 @@ def test_models_demand_what_the_crds_demand(file: str, name: str, model: type[Mo
             PipelineSpec,
             {"tenantRef": {"name": "shop"}, "topic": {"retention": {"hours": 1}}},
         ),
+        (
+            "arguspipelines.yaml",
+            PipelineSpec,
+            {
+                "tenantRef": {"name": "shop"},
+                "validation": {"schemas": [{"event": "view", "jsonSchema": {"type": "object"}}]},
+            },
+        ),
         ("argusreplays.yaml", ReplaySpec, {"pipelineRef": {"name": "web"}}),
         (
             "argusreplays.yaml",
@@ -177,3 +193,62 @@ SELF_EXPLAINING = {
 @pytest.mark.parametrize("file", ["argustenants.yaml", "arguspipelines.yaml", "argusreplays.yaml"])
 def test_every_field_of_a_spec_is_explained(file: str) -> None:
     assert set(descriptions(part(file, "spec"), "")) <= SELF_EXPLAINING
+
+
+def free(schema: Schema, path: str) -> list[str]:
+    """Paths of fields in which the API server takes and keeps whatever stands there."""
+    found = [path] if schema.get(FREE) else []
+    for name, inner in schema.get("properties", {}).items():
+        found += free(inner, f"{path}.{name}")
+    return found + (free(schema["items"], f"{path}[]") if "items" in schema else [])
+
+
+def test_only_a_json_schema_may_have_any_form() -> None:
+    files = ("argustenants.yaml", "arguspipelines.yaml", "argusreplays.yaml")
+    found = {
+        path for file in files for name in ("spec", "status") for path in free(part(file, name), "")
+    }
+
+    assert found == {".validation.schemas[].jsonSchema"}
+
+
+def test_a_json_schema_is_read_as_it_was_written() -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": [1, None, {"x": []}]}}, "$defs": {}}
+    spec = PipelineSpec.model_validate(
+        {
+            "tenantRef": {"name": "shop"},
+            "validation": {"schemas": [{"event": "view", "jsonSchema": schema}]},
+        }
+    )
+
+    assert spec.validation.mode is Mode.ENFORCE
+    assert spec.validation.schemas[0].json_schema == schema
+
+
+def test_a_resource_of_an_older_release_asks_for_nothing_new() -> None:
+    """As the API server has it stored, without a default of any later field."""
+    tenant = TenantSpec.model_validate(
+        {
+            "tier": "standard",
+            "apiKeys": [{"name": "default", "kind": "server"}],
+            "suspended": False,
+            "deletionPolicy": "Retain",
+        }
+    )
+    pipeline = PipelineSpec.model_validate(
+        {
+            "tenantRef": {"name": "shop"},
+            "match": [],
+            "topic": {"partitions": 1, "retention": {"hours": 168, "bytes": "1Gi"}},
+            "deadLetter": {"retention": {"hours": 720, "bytes": "128Mi"}},
+            "storage": {"chunkInterval": "1d", "retention": "90d"},
+            "dedupeWindow": "24h",
+            "deletionPolicy": "Retain",
+        }
+    )
+
+    assert tenant == TenantSpec()
+    assert pipeline == PipelineSpec.model_validate({"tenantRef": {"name": "shop"}})
+    assert (tenant.rate_limit, tenant.database_login) == (None, False)
+    assert (pipeline.topic.external, pipeline.storage.compress_after) == (None, None)
+    assert pipeline.validation.schemas == ()

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from argus_operator.models.common import Mode
+from argus_operator.models.tenant import Quota
 from argus_operator.settings import OperatorSettings
 from pydantic import ValidationError
 
@@ -29,6 +31,7 @@ def test_the_defaults_are_the_missions_limits(environment: pytest.MonkeyPatch) -
     tier = OperatorSettings().load_tiers()["standard"]
 
     assert (tier.per_key.rate, tier.per_ip.rate) == (5_000, 50)
+    assert (tier.quota, tier.concurrency, tier.mode) == (Quota(), None, Mode.ENFORCE)
 
 
 @pytest.mark.parametrize("missing", sorted(REQUIRED.keys() - {"ARGUS_REDIS__URL"}))
@@ -54,11 +57,24 @@ def test_tiers_come_from_the_environment_or_a_file(
     assert loaded["silver"].limit_server_keys_by_ip
 
 
+def test_a_tier_has_quotas_concurrency_and_a_mode(environment: pytest.MonkeyPatch) -> None:
+    gold = {"quota": {"daily": 0, "monthly": 10**12}, "concurrency": 7, "mode": "observe"}
+    environment.setenv("ARGUS_TIERS", json.dumps({"gold": gold}))
+    tier = OperatorSettings().load_tiers()["gold"]
+
+    assert tier.quota == Quota(daily=0, monthly=10**12)
+    assert (tier.concurrency, tier.mode) == (7, Mode.OBSERVE)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("ARGUS_TIERS", '{"gold": {"perKey": {"rate": 1, "burst": 10}}}'),
         ("ARGUS_TIERS", '{"gold": {"perHour": 1}}'),
+        ("ARGUS_TIERS", '{"gold": {"quota": {"hourly": 5000}}}'),
+        ("ARGUS_TIERS", '{"gold": {"quota": {"daily": -1}}}'),
+        ("ARGUS_TIERS", '{"gold": {"concurrency": 0}}'),
+        ("ARGUS_TIERS", '{"gold": {"mode": "off"}}'),
         ("ARGUS_KAFKA_DISK_BYTES", "0"),
         ("ARGUS_MIN_INSYNC", "2"),
         ("ARGUS_RECONCILE__WORKERS", "0"),
