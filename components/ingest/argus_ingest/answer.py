@@ -11,7 +11,6 @@ from argus_contract.items import Reject
 from argus_ingest.buckets import UNIT, Verdict
 from argus_ingest.errors import TYPE_PREFIX, Header, ProblemError
 from argus_ingest.exchange import Exchange
-from argus_ingest.read import discard
 from argus_ingest.tenants import ADDRESS_POLICY, KEY_POLICY, Access
 
 _JSON: Final[Header] = (b"content-type", b"application/json")
@@ -107,17 +106,8 @@ def preflight() -> Answer:
     return Answer(HTTPStatus.NO_CONTENT, allowed, b"")
 
 
-async def send(answer: Answer, exchange: Exchange, *, linger: bool = False) -> None:
-    """Writes it; `linger` takes what the client still sends before the connection ends."""
-    try:
-        await exchange.write(_render(answer, exchange))
-        if linger:
-            await discard(exchange)
-    finally:
-        exchange.finish()
-
-
-def _render(answer: Answer, exchange: Exchange) -> bytes:
+def render(answer: Answer, exchange: Exchange) -> bytes:
+    """Its bytes."""
     status, headers, body = answer
     lines = [_STATUS_LINES[status]]
     for name, value in headers:

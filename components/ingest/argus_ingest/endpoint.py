@@ -44,6 +44,7 @@ from argus_ingest.read import (
     BodyReader,
     Loan,
     UnreadableBodyError,
+    discard,
     is_small,
 )
 from argus_ingest.route import Routing
@@ -64,6 +65,8 @@ class Request:
     """When its head came, in microseconds since the epoch: the events' time of receipt."""
     began: int
     """The same by a steady clock, in microseconds."""
+    asked: int = 0
+    """When its buckets were asked, by that clock."""
     address: str = UNKNOWN
     tenant: str = metrics.NO_TENANT
     consumed: bool = False
@@ -113,7 +116,13 @@ class EventsEndpoint:
         is_read = request.consumed or is_small(exchange.headers)
         if self.draining or not is_read:
             exchange.keep_alive = False
-        await answer.send(given, exchange, linger=not is_read)
+        try:
+            if exchange.write(answer.render(given, exchange)):
+                await exchange.drained()
+            if not is_read:
+                await discard(exchange)
+        finally:
+            exchange.finish()
         metrics.REQUESTS.add((request.tenant, _STATUS[given.status]))
         metrics.LATENCY.add(time.monotonic_ns() / 1e9 - request.began / 1e6)
 
@@ -152,11 +161,17 @@ class EventsEndpoint:
         """read → split → limit → judge → route → publish → answer."""
         body, limits = b"", None
         try:
-            media, body = await self._steps.reader.read(request.exchange, loan)
+            reader, exchange = self._steps.reader, request.exchange
+            read = reader.take(exchange, loan) or await reader.read(exchange, loan)
+            media, body = read
             request.consumed = True
             raws = decode.separate(media, body, self._steps.max_events)
-            limits = await self._limit(request, access, max(1, len(raws)))
-            items = await decode.judge_all(raws, media, len(body))
+            verdict = await self._ask(request, access, max(1, len(raws)))
+            limits = self._heed(request, access, verdict)
+            if decode.is_short(len(raws), len(body)):
+                items = decode.judge_each(raws, media)
+            else:
+                items = await decode.judge_all(raws, media, len(body))
         except UnreadableBodyError as unreadable:
             request.consumed = True
             reject = not_json(unreadable.body, str(unreadable))
@@ -166,11 +181,11 @@ class EventsEndpoint:
             await self._publish(request, access, items, len(body))
             return _answer(items, limits)
         if limits is None:
-            await self._limit(request, access, 1)
+            self._heed(request, access, await self._ask(request, access, 1))
         return await self._refuse(request, access, reject)
 
-    async def _limit(self, request: Request, access: Access, cost: int) -> list[Header]:
-        """Spends `cost` tokens of the key's bucket; gives the RateLimit headers."""
+    def _ask(self, request: Request, access: Access, cost: int) -> "asyncio.Future[Verdict]":
+        """Asks for `cost` tokens of the key's bucket; raises AboveBurstError."""
         check = access.check(request.address, cost)
         if cost > check.key_limit.burst:
             raise AboveBurstError(
@@ -178,10 +193,13 @@ class EventsEndpoint:
                 f"more than {check.key_limit.burst:g} at once. Send fewer events at once.",
                 members={"limit": check.key_limit.burst, "bucket": KEY_POLICY},
             )
-        asked = time.monotonic_ns() // 1000
-        verdict = await self._steps.limiter.check(check)
+        request.asked = time.monotonic_ns() // 1000
+        return self._steps.limiter.check(check)
+
+    def _heed(self, request: Request, access: Access, verdict: Verdict) -> list[Header]:
+        """The RateLimit headers; raises RateLimitedError."""
         if verdict.refused:
-            self._steps.denials.note(access, request.address, verdict, asked)
+            self._steps.denials.note(access, request.address, verdict, request.asked)
             raise _limited(access, verdict)
         return answer.limit_headers(access, verdict)
 

@@ -143,10 +143,13 @@ class Exchange:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
-    async def write(self, data: bytes) -> None:
-        """Writes the answer, if the client is still there; returns when the client takes more."""
-        if not self._gone and self._connection.write(data):
-            await self._connection.drained()
+    def write(self, data: bytes) -> bool:
+        """Writes the answer, if the client is still there; whether it has yet to be `drained`."""
+        return not self._gone and self._connection.write(data)
+
+    async def drained(self) -> None:
+        """Returns when the client takes more."""
+        await self._connection.drained()
 
     def finish(self) -> None:
         """The answer is complete."""

@@ -135,10 +135,10 @@ class Publisher:
         self._ended = False
         self._loop = asyncio.get_running_loop()
 
-    async def publish(self, bundles: Collection[Bundle], account: Account) -> None:
-        """Returns when Kafka has every record; `run` must be running.
+    def publish(self, bundles: Collection[Bundle], account: Account) -> "asyncio.Future[None]":
+        """Done when Kafka has every record; `run` must be running.
 
-        Raises LogUnavailableError, or BusyError before anything is queued.
+        Fails with LogUnavailableError. Raises that too, and BusyError, before anything is queued.
         """
         if self._ended or not self._log.connected_once:
             raise LogUnavailableError("There is no broker now.", retry_after=_RETRY_AFTER)
@@ -153,7 +153,7 @@ class Publisher:
         self._tickets.append(ticket)
         for bundle in bundles:
             self._queue(bundle, ticket)
-        await done
+        return done
 
     async def run(self) -> None:
         """Sends, and fails what is past its deadline, for ever; a supervised task.

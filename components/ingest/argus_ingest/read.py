@@ -80,6 +80,22 @@ class BodyReader:
         self._deadlines = deadlines
         self._threads = asyncio.Semaphore(_THREADS)
 
+    def take(self, exchange: Exchange, loan: Loan) -> tuple[bytes, bytes] | None:
+        """The media type and the body where all of it is there as it is, and nobody has to wait;
+        else None, and `read` gives them. Raises what `read` raises.
+        """
+        media = _media_type(exchange.headers)
+        if _encoding(exchange.headers) is not None:
+            return None
+        self._judge_announced(exchange.headers)
+        body = exchange.take_whole()
+        if body is None:
+            return None
+        if len(body) > self._limits.body_bytes:
+            raise self._too_large()
+        loan.take(len(body))
+        return media, body
+
     async def read(self, exchange: Exchange, loan: Loan) -> tuple[bytes, bytes]:
         """The media type and the inflated body.
 
@@ -88,13 +104,7 @@ class BodyReader:
         media = _media_type(exchange.headers)
         encoding = _encoding(exchange.headers)
         self._judge_announced(exchange.headers)
-        body = exchange.take_whole()
-        if body is None:
-            body = await self._collect(exchange, loan)
-        elif len(body) <= self._limits.body_bytes:
-            loan.take(len(body))
-        else:
-            raise self._too_large()
+        body = await self._collect(exchange, loan)
         if encoding is None:
             return media, body
         return media, await self._inflate(body, encoding, loan)

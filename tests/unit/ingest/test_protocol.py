@@ -32,7 +32,9 @@ async def echo(exchange: Exchange) -> None:
         piece, more = await exchange.read()
         body += piece
     said = b"%b %b" % (exchange.method.encode(), body)
-    await answer.send(Answer(200, [], said), exchange)
+    if exchange.write(answer.render(Answer(200, [], said), exchange)):
+        await exchange.drained()
+    exchange.finish()
 
 
 def config(keep_alive: int = 5) -> uvicorn.Config:
