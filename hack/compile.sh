@@ -8,12 +8,17 @@ cd "$ROOT"
 hack/sync.sh
 mapfile -t sources < <(find components operator -name '*.py')
 site=$CACHE/compiled-$(content_key "$(.venv/bin/python -VV)" "${sources[@]}" pyproject.toml hack/compile.py requirements/dev.txt)
-if [[ ! -e $site/argus-compiled ]]; then
+
+install() {
+  [[ ! -e $site/argus-compiled ]] || return 0
   say "compiling the edge's hot path (about 90 s)"
   need_packages gcc libc6-dev python3-dev
   rm -rf "$site"
   .venv/bin/pip install --quiet --no-deps --no-build-isolation --no-index --target "$site" "$ROOT" >&2
   .venv/bin/python hack/compile.py "$site" >&2
   touch "$site/argus-compiled"
-fi
+}
+
+find "$CACHE" -maxdepth 1 -name 'compiled-*' -mtime +7 -exec rm -rf {} +
+alone compile install >&2
 echo "$site"

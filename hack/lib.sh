@@ -115,6 +115,22 @@ tool_directory() {
   esac
 }
 
+# alone NAME COMMAND...: runs the command while no other process of this user runs one under that name; where there is no
+# flock, as on macOS, at once.
+alone() {
+  local lock=$CACHE/locks/$1
+  shift
+  if ! have flock; then
+    "$@"
+    return
+  fi
+  mkdir -p "$CACHE/locks"
+  (
+    flock --nonblock 9 || { say "waiting for another process that does the same" && flock 9; }
+    "$@" 9>&-
+  ) 9>"$lock"
+}
+
 CALLER_PATH=$PATH
 for tool in kind helm kubectl helm-unittest kubectl-validate promtool; do
   PATH=$(tool_directory "$tool"):$PATH

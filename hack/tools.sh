@@ -128,13 +128,19 @@ obtain() {
   esac
 }
 
+# obtain_once NAME DIRECTORY: unless another process has done it meanwhile.
+obtain_once() {
+  [[ ! -d $2 ]] || return 0
+  say "obtaining $1"
+  rm -rf "$2.part"
+  mkdir -p "$2.part"
+  obtain "$1" "$2.part"
+  mv "$2.part" "$2"
+}
+
 for name in "$@"; do
   directory=$(tool_directory "$name")
   [[ ! -d $directory ]] || continue
   if [[ $name != node ]] && serves "$name"; then continue; fi
-  say "obtaining $name"
-  rm -rf "$directory.part"
-  mkdir -p "$directory.part"
-  obtain "$name" "$directory.part"
-  mv "$directory.part" "$directory"
+  alone "$name" obtain_once "$name" "$directory"
 done
