@@ -66,7 +66,7 @@ $(STAGES) scenarios:
 bench: ## the installed system on the cluster, through its ports: what it sustains, what an event costs
 	@hack/bench.sh cluster $(OPTIONS)
 
-bench-local: ## what an event costs on this host, held against the budgets: 6 min; OPTIONS="--quick --mode single"
+bench-local: ## what an event costs on this host, held against the budgets: 10 min; OPTIONS="--quick --mode single"
 	@hack/bench.sh local $(OPTIONS)
 
 bench-growth: ## what an event costs with 200 tenants, 10 million rows, 100,000 addresses: 15 min

@@ -69,7 +69,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, bench in _BENCHES.items():
-        _add_setting(commands.add_parser(name, help=bench.does, description=bench.does))
+        escaped = bench.does.replace("%", "%%")
+        _add_setting(commands.add_parser(name, help=escaped, description=bench.does))
+    published = commands.choices["local"]
+    published.add_argument(
+        "--publish",
+        action="store_true",
+        help="also write bench/baseline.json and the docs' picture",
+    )
     does = "the last bench against bench/baseline.json, as ratios"
     compare = commands.add_parser("compare", help=does, description=does)
     compare.add_argument("--results", type=Path, default=results.STATE / "local.json")
@@ -101,11 +108,7 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", type=Path, metavar="DIRECTORY", help="write flame graphs")
     parser.add_argument("--quick", action="store_true", help="one run of 5 s: for development")
     parser.add_argument("--output", type=Path, help="of the JSON")
-    parser.add_argument(
-        "--publish",
-        action="store_true",
-        help="also write bench/baseline.json and the docs' picture",
-    )
+    parser.set_defaults(publish=False)
 
 
 def _setting(given: argparse.Namespace) -> Setting:
