@@ -57,15 +57,12 @@ class Usage(NamedTuple):
     def at(self, now: int) -> "Usage":
         """What of it counts at `now`: nothing of a day or month that is over.
 
-        One that has not begun, as after a failover to a Redis whose clock is behind, goes on.
+        The next one, as after a failover to a Redis whose clock is behind, goes on.
         """
-        day, month = day_of(now), month_of(now)
-        return Usage(
-            max(day, self.day),
-            self.daily if self.day >= day else 0,
-            max(month, self.month),
-            self.monthly if self.month >= month else 0,
-        )
+        none = Usage.none(now)
+        day = self[:2] if none.day <= self.day <= none.day + 1 else none[:2]
+        month = self[2:] if none.month <= self.month <= none.month + 1 else none[2:]
+        return Usage(*day, *month)
 
     def raised(self, floor: "Usage") -> "Usage":
         """With no less used than `floor` says of the same day and of the same month."""

@@ -6,12 +6,29 @@ from math import ceil
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from argus_contract import quotas
 from argus_contract.items import Reject
+from argus_contract.times import from_micros
 
-from argus_ingest.buckets import UNIT, Verdict
-from argus_ingest.errors import TYPE_PREFIX, Header, ProblemError
+from argus_ingest.buckets import ADDRESS, DAY, KEY, MONTH, UNIT, Verdict
+from argus_ingest.errors import (
+    TYPE_PREFIX,
+    AboveBurstError,
+    ConcurrencyExceededError,
+    Header,
+    ProblemError,
+    QuotaExceededError,
+    RateLimitedError,
+)
 from argus_ingest.exchange import Exchange
-from argus_ingest.tenants import ADDRESS_POLICY, KEY_POLICY, Access
+from argus_ingest.tenants import (
+    ADDRESS_POLICY,
+    DAY_POLICY,
+    KEY_POLICY,
+    MONTH_POLICY,
+    Access,
+    Tenant,
+)
 
 _JSON: Final[Header] = (b"content-type", b"application/json")
 _PROBLEM: Final[Header] = (b"content-type", b"application/problem+json")
@@ -20,6 +37,14 @@ _MAX_PREFLIGHT_AGE: Final = b"7200"
 _ALLOWED_HEADERS: Final = b"authorization, content-encoding, content-type, x-api-key"
 _EXPOSED_HEADERS: Final = b"ratelimit, ratelimit-policy, retry-after"
 
+_REFUSED_BY: Final = {
+    ADDRESS: ADDRESS_POLICY,
+    KEY: KEY_POLICY,
+    ADDRESS | KEY: "both",
+    DAY: DAY_POLICY,
+    MONTH: MONTH_POLICY,
+    DAY | MONTH: MONTH_POLICY,
+}
 _KEY: Final = KEY_POLICY.encode()
 _ADDRESS: Final = ADDRESS_POLICY.encode()
 _STATUS_LINES: Final = {
@@ -68,14 +93,70 @@ def problem(error: ProblemError) -> Answer:
 def limit_headers(access: Access, verdict: Verdict) -> list[Header]:
     """RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10).
 
-    `r` is what is left of a bucket, and `t`, on a refusal, the seconds until the request passes. A
-    bucket that was not asked is not named.
+    `r` is what is left of a bucket or quota, and `t`, on a refusal, the seconds until the request
+    passes. A bucket that was not asked is not named, and a quota only where it refuses.
     """
     window = b";t=%d" % ceil(verdict.wait / UNIT) if verdict.wait else b""
+    if verdict.refused >= DAY:
+        quota = b'"%b";r=%d%b' % (refused_by(verdict).encode(), verdict.key_left, window)
+        return [access.policy, (b"ratelimit", quota)]
     limits = b'"%b";r=%d%b' % (_KEY, verdict.key_left, window)
     if access.by_address and verdict.address_left is not None:
         limits += b', "%b";r=%d%b' % (_ADDRESS, verdict.address_left, window)
     return [access.policy, (b"ratelimit", limits)]
+
+
+def refused_by(verdict: Verdict) -> str:
+    """What refused: `ip`, `key` or `both` of the buckets, or the quota of the `day` or `month`."""
+    return _REFUSED_BY[verdict.refused]
+
+
+def limited(access: Access, verdict: Verdict, now: int) -> ProblemError:
+    """The 429 of a verdict that refuses; `now` in microseconds since the epoch."""
+    if verdict.refused >= DAY:
+        return _quota_exceeded(access, verdict, now)
+    bucket, limits = refused_by(verdict), access.tenant.document.limits
+    return RateLimitedError(
+        f"Limited by {bucket}: an API key may send {limits.per_key.rate:g} events a second, a "
+        f"client address {limits.per_ip.rate:g} requests a second where it counts.",
+        retry_after=verdict.wait / UNIT,
+        headers=limit_headers(access, verdict),
+        members={"bucket": bucket},
+    )
+
+
+def _quota_exceeded(access: Access, verdict: Verdict, now: int) -> QuotaExceededError:
+    quota, limits = refused_by(verdict), access.tenant.document.limits
+    limit = limits.daily if quota == DAY_POLICY else limits.monthly
+    # Days and months end at midnight, whatever the two clocks and the way here add to the wait.
+    resets_at = from_micros(round((now + verdict.wait) / quotas.DAY) * quotas.DAY)
+    return QuotaExceededError(
+        f"Of the {limit} events that the tenant may send in a {quota}, {verdict.key_left} are left "
+        f"until {resets_at:%Y-%m-%d} 00:00 UTC.",
+        retry_after=verdict.wait / UNIT,
+        headers=limit_headers(access, verdict),
+        members={"quota": quota, "limit": limit, "resetsAt": f"{resets_at:%Y-%m-%dT%H:%M:%SZ}"},
+    )
+
+
+def above_burst(cost: int, burst: float) -> AboveBurstError:
+    """The 413 of a request that costs more tokens than its key's bucket ever holds."""
+    return AboveBurstError(
+        f"The request has {cost} events, but the rate limit of this API key never admits more than "
+        f"{burst:g} at once. Send fewer events at once.",
+        members={"limit": burst, "bucket": KEY_POLICY},
+    )
+
+
+def crowded(tenant: Tenant) -> ConcurrencyExceededError:
+    """The 429 of a tenant that has as many requests in work as it may have."""
+    limit = tenant.document.limits.concurrency
+    return ConcurrencyExceededError(
+        f"The tenant may have {limit} requests in work at one time, {tenant.concurrency} of them "
+        "in this process. Send what waits together, or one after another.",
+        retry_after=1.0,
+        members={"limit": limit},
+    )
 
 
 def cors(headers: Mapping[bytes, bytes]) -> list[Header]:

@@ -12,17 +12,31 @@ from argus_contract.registry import Bucket
 
 UNIT: Final = 1_000_000
 """Units of one token; also microseconds of one second, so rates need no conversion."""
-
+NEVER: Final = 10**12
+"""Microseconds that stand for an infinite wait."""
 
 NOBODY: Final = 0
 ADDRESS: Final = 1
 """Bit of a verdict: the address's bucket had too few tokens."""
 KEY: Final = 2
 """Bit of a verdict: the API key's bucket had too few tokens."""
+DAY: Final = 4
+"""Bit of a verdict: too few events are left of the tenant's day; then no bucket was asked."""
+MONTH: Final = 8
+"""The same of its month."""
+
+
+class Quota(NamedTuple):
+    """A tenant's quota: the Redis key of its usage, events a day and a month, 0 for no limit."""
+
+    usage: str
+    daily: int
+    monthly: int
 
 
 class Check(NamedTuple):
-    """What one request wants: `cost` tokens of its key, one of its address if that has a bucket.
+    """What one request wants: `cost` tokens of its key, one of its address if that has a bucket,
+    and `cost` events of its tenant's quota if that has one.
 
     The buckets' names are Redis keys; `tenant` says which names share a hash slot.
     """
@@ -33,6 +47,7 @@ class Check(NamedTuple):
     key_bucket: str
     key_limit: Bucket
     cost: int
+    quota: Quota | None = None
 
 
 class Verdict(NamedTuple):
@@ -46,7 +61,7 @@ class Verdict(NamedTuple):
     address_left: int | None
     """Whole tokens of the address; None where that is not known."""
     key_left: int
-    """Whole tokens of the key."""
+    """Whole tokens of the key; where a quota refused, the events left of that."""
 
 
 @dataclass(slots=True)
@@ -70,7 +85,7 @@ def wait_for(short: float, limit: Bucket) -> int:
     """Microseconds until a shortage is gone."""
     if short <= 0:
         return 0
-    return ceil(min(short / limit.rate if limit.rate else inf, 1e12))
+    return ceil(min(short / limit.rate if limit.rate else inf, NEVER))
 
 
 def left(owed: float, limit: Bucket) -> int:
@@ -135,8 +150,9 @@ class _Account:
 class LocalBuckets:
     """Judges checks as the script does, each process with its share of the limits.
 
-    In one point it is milder: a full bucket admits any cost that the whole limit admits and then
-    owes for it, because a share of a burst may be smaller than a batch that is allowed.
+    Quotas are not judged: no process knows what the others have let pass. In one more point it is
+    milder: a full bucket admits any cost that the whole limit admits and then owes for it, because
+    a share of a burst may be smaller than a batch that is allowed.
     """
 
     def __init__(self, size: int, share: float) -> None:
@@ -147,6 +163,8 @@ class LocalBuckets:
     def judge(self, check: Check, now: int) -> Verdict:
         """Spends from both buckets or from none."""
         key = _Account(self._store.get(check.key_bucket), check.key_limit, self._share, now)
+        if check.cost > check.key_limit.burst:
+            return Verdict(KEY, NEVER, 0, None, key.left)
         key_wait = key.wait(check.cost)
         if check.address_bucket is None:
             if not key_wait:

@@ -22,10 +22,13 @@ _RETRY_AFTER: Final = 1.0
 class Account:
     """What one tenant holds."""
 
-    __slots__ = ("held",)
+    __slots__ = ("held", "requests")
 
     def __init__(self) -> None:
         self.held = 0
+        """Bytes."""
+        self.requests = 0
+        """Requests in work."""
 
 
 class Budget:

@@ -1,4 +1,4 @@
-"""Denials: remembers empty buckets, so that what they would refuse costs next to nothing.
+"""Denials: remembers empty buckets and spent quotas; what they would refuse costs next to nothing.
 
 A client over its limit is refused before its body is read, or a flood of one tenant would take the
 time of the others. From a refusal it is known when a bucket has its next token, and how fast others
@@ -10,9 +10,10 @@ Nothing is remembered for long: tokens may come back in ways that are not seen f
 Redis was wiped.
 """
 
+from math import inf
 from typing import Final
 
-from argus_ingest.buckets import ADDRESS, KEY, UNIT, Verdict
+from argus_ingest.buckets import ADDRESS, DAY, KEY, MONTH, UNIT, Verdict
 from argus_ingest.tenants import Access, Tenant
 
 _LONGEST: Final = 1_000_000
@@ -40,7 +41,8 @@ class Denial:
         self.passed = 0
         self._verdict = verdict
         self._asked = asked
-        self._rate = rates[verdict.refused]
+        # Of a quota nothing comes back before its end.
+        self._rate = rates.get(verdict.refused, inf)
 
     def holds(self, tenant: Tenant, now: int) -> bool:
         """Whether it says anything of this tenant now."""
@@ -81,7 +83,10 @@ class Denials:
             return
         if len(self._denials) >= self._most:
             self.forget()
-        if verdict.refused == KEY:
+        if verdict.refused == DAY | MONTH and verdict.empty < verdict.wait:
+            # Nothing is left of the day, but something is of the month: that refuses no single one.
+            verdict = verdict._replace(refused=DAY, wait=verdict.empty, key_left=0)
+        if verdict.refused == KEY or verdict.refused >= DAY:
             # Any address of this key is refused, and what others have left is not known.
             denial = Denial(access.tenant, verdict._replace(address_left=None), asked)
             self._denials[by_key] = denial

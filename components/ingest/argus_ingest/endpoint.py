@@ -1,6 +1,7 @@
 """POST /v1/events: one request's way from its head to its answer.
 
-    flood → authenticate → denials → read → split → limit → judge → route → publish → answer
+    flood → authenticate → denials → concurrency → read → split → limit → judge → route → publish
+    → answer
 
 Below any framework, whose own route costs as much as all of this together (ADR 0010). What one
 would do besides (limits, errors, CORS, documentation) is therefore ours.
@@ -21,18 +22,16 @@ from argus_ingest import answer, decode, metrics
 from argus_ingest.address import UNKNOWN, AddressResolver
 from argus_ingest.answer import Answer
 from argus_ingest.authenticate import Authenticator
-from argus_ingest.buckets import ADDRESS, KEY, UNIT, Verdict
+from argus_ingest.buckets import Verdict
 from argus_ingest.budget import Budget
 from argus_ingest.denials import Denials
 from argus_ingest.errors import (
-    AboveBurstError,
     Header,
     InternalError,
     MalformedBodyError,
     MethodNotAllowedError,
     NothingAcceptedError,
     ProblemError,
-    RateLimitedError,
     UnknownKeyError,
 )
 from argus_ingest.exchange import PATH, ClientGoneError, Exchange
@@ -48,12 +47,13 @@ from argus_ingest.read import (
     is_small,
 )
 from argus_ingest.route import Routing
-from argus_ingest.tenants import KEY_POLICY, Access
+from argus_ingest.tenants import Access, Tenant
 
 logger = logging.getLogger(__name__)
 
+CONCURRENCY: Final = "concurrency"
+"""Beside what a verdict can be refused by."""
 _STATUS: Final = {status.value: str(status.value) for status in HTTPStatus}
-_REFUSED_BY: Final = {ADDRESS: "ip", KEY: "key", ADDRESS | KEY: "both"}
 
 
 @dataclass(slots=True)
@@ -136,12 +136,16 @@ class EventsEndpoint:
                 f"{PATH} takes POST.", headers=((b"allow", b"POST, OPTIONS"),)
             )
         access = self._admit(request)
-        request.tenant = access.tenant.display
-        denied = self._steps.denials.find(access, request.address, request.began)
-        if denied is not None:
-            metrics.LIMITED_EARLY.labels(request.tenant).inc()
-            raise _limited(access, denied)
-        with Loan(self._steps.budget, access.tenant.account) as loan:
+        tenant = access.tenant
+        request.tenant = tenant.display
+        if not tenant.observe:
+            denied = self._steps.denials.find(access, request.address, request.began)
+            if denied is not None:
+                metrics.LIMITED_EARLY.labels(request.tenant).inc()
+                raise _limited(request, access, denied)
+        if tenant.account.requests >= tenant.concurrency:
+            _crowd(tenant)
+        with Loan(self._steps.budget, tenant.account) as loan:
             return await self._take(request, access, loan)
 
     def _admit(self, request: Request) -> Access:
@@ -187,20 +191,20 @@ class EventsEndpoint:
     def _ask(self, request: Request, access: Access, cost: int) -> "asyncio.Future[Verdict]":
         """Asks for `cost` tokens of the key's bucket; raises AboveBurstError."""
         check = access.check(request.address, cost)
-        if cost > check.key_limit.burst:
-            raise AboveBurstError(
-                f"The request has {cost} events, but the rate limit of this API key never admits "
-                f"more than {check.key_limit.burst:g} at once. Send fewer events at once.",
-                members={"limit": check.key_limit.burst, "bucket": KEY_POLICY},
-            )
+        if cost > check.key_limit.burst and not access.tenant.observe:
+            raise answer.above_burst(cost, check.key_limit.burst)
         request.asked = time.monotonic_ns() // 1000
         return self._steps.limiter.check(check)
 
     def _heed(self, request: Request, access: Access, verdict: Verdict) -> list[Header]:
-        """The RateLimit headers; raises RateLimitedError."""
+        """The RateLimit headers; raises RateLimitedError and QuotaExceededError."""
+        access.use.last = request.received
         if verdict.refused:
-            self._steps.denials.note(access, request.address, verdict, request.asked)
-            raise _limited(access, verdict)
+            if not access.tenant.observe:
+                self._steps.denials.note(access, request.address, verdict, request.asked)
+                raise _limited(request, access, verdict)
+            metrics.WOULD_LIMIT.labels(request.tenant, answer.refused_by(verdict)).inc()
+            verdict = verdict._replace(wait=0)
         return answer.limit_headers(access, verdict)
 
     async def _publish(
@@ -249,17 +253,18 @@ def _answer(items: Sequence[Item], limits: Sequence[Header]) -> Answer:
     return answer.accepted(len(items) - len(rejects), rejects, limits)
 
 
-def _limited(access: Access, verdict: Verdict) -> RateLimitedError:
-    bucket, tenant = _REFUSED_BY[verdict.refused], access.tenant
-    limits = tenant.document.limits
-    metrics.LIMITED.labels(tenant.display, bucket).inc()
-    return RateLimitedError(
-        f"Limited by {bucket}: an API key may send {limits.per_key.rate:g} events a second, a "
-        f"client address {limits.per_ip.rate:g} requests a second where it counts.",
-        retry_after=verdict.wait / UNIT,
-        headers=answer.limit_headers(access, verdict),
-        members={"bucket": bucket},
-    )
+def _limited(request: Request, access: Access, verdict: Verdict) -> ProblemError:
+    metrics.LIMITED.labels(request.tenant, answer.refused_by(verdict)).inc()
+    return answer.limited(access, verdict, request.received)
+
+
+def _crowd(tenant: Tenant) -> None:
+    """Counts one request too many; raises ConcurrencyExceededError unless limits are observed."""
+    if tenant.observe:
+        metrics.WOULD_LIMIT.labels(tenant.display, CONCURRENCY).inc()
+        return
+    metrics.LIMITED.labels(tenant.display, CONCURRENCY).inc()
+    raise answer.crowded(tenant)
 
 
 def _nothing_accepted(rejects: Sequence[Reject]) -> NothingAcceptedError:

@@ -17,6 +17,8 @@
     ├── NothingAcceptedError        422  nothing-accepted
     ├── NoPipelineError             422  no-pipeline
     ├── RateLimitedError            429  rate-limited
+    ├── QuotaExceededError          429  quota-exceeded
+    ├── ConcurrencyExceededError    429  too-many-requests-in-flight
     ├── FloodedError                429  flooded
     ├── InternalError               500  internal-error
     ├── RegistryIncompleteError     503  registry-incomplete
@@ -185,6 +187,22 @@ class RateLimitedError(ProblemError):
     status = 429
     slug = "rate-limited"
     title = "Rate limited"
+
+
+class QuotaExceededError(ProblemError):
+    """The request has more events than are left of the tenant's day or month."""
+
+    status = 429
+    slug = "quota-exceeded"
+    title = "Quota exceeded"
+
+
+class ConcurrencyExceededError(ProblemError):
+    """The tenant has as many requests in work as it may have at one time."""
+
+    status = 429
+    slug = "too-many-requests-in-flight"
+    title = "Too many requests in flight"
 
 
 class FloodedError(ProblemError):

@@ -26,6 +26,7 @@ from argus_ingest.adapters.kafka_log import KafkaLog
 from argus_ingest.adapters.kafka_watcher import KafkaWatcher
 from argus_ingest.adapters.redis_buckets import RedisBuckets
 from argus_ingest.adapters.redis_cluster_buckets import RedisClusterBuckets
+from argus_ingest.adapters.redis_uses import RedisUses
 from argus_ingest.address import AddressResolver
 from argus_ingest.authenticate import Authenticator
 from argus_ingest.buckets import LocalBuckets
@@ -42,6 +43,7 @@ from argus_ingest.read import BodyReader
 from argus_ingest.settings import Settings
 from argus_ingest.site import create_site
 from argus_ingest.tenants import Directory
+from argus_ingest.uses import Uses
 from argus_ingest.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ class Ingest:
         """Must be made on the running loop; does no I/O."""
         options = kafka.options(settings.kafka, CLIENT_ID)
         self._settings = settings
-        self.directory = Directory()
+        self.directory = Directory(settings.replicas)
         self.registry = RegistryTail(options, settings.registry_topic)
         self.body_deadlines = Deadlines(settings.http.body_timeout)
         self.budget = Budget(settings.limits.bytes_in_flight, settings.limits.tenant_share)
@@ -90,6 +92,13 @@ class Ingest:
             retry=settings.limits.redis_retry,
             on_switch=self.denials.forget,
         )
+        self.shared_uses = RedisUses(
+            redis_cluster_buckets.connect(settings.redis)
+            if settings.limits.redis_cluster
+            else redis.connect(settings.redis),
+            settings.redis.timeout,
+        )
+        self.uses = Uses(self.directory, self.shared_uses, settings.limits.uses_interval)
         self.watchdog = Watchdog()
         self.listening = False
         self.endpoint = EventsEndpoint(self._steps())
@@ -194,6 +203,7 @@ class Ingest:
                     self.limiter,
                     self.publisher,
                     self.pressure,
+                    self.uses,
                     self.watchdog,
                 )
             ]
@@ -206,6 +216,8 @@ class Ingest:
         await self.log.close()
         await self.watcher.close()
         await self.buckets.close()
+        await self.uses.tell()
+        await self.shared_uses.close()
 
 
 def main() -> None:

@@ -29,7 +29,15 @@ UNAVAILABLE: Final = Counter(
     ["tenant", "reason"],
 )
 LIMITED: Final = Counter(
-    "argus_ingest_limited", "Requests refused by a bucket: ip, key or both", ["tenant", "bucket"]
+    "argus_ingest_limited",
+    "Requests refused by a limit: ip, key or both of them, day, month or concurrency",
+    ["tenant", "bucket"],
+)
+WOULD_LIMIT: Final = Counter(
+    "argus_ingest_would_limit",
+    "Requests that passed because their tenant's limits are only observed, by what would have "
+    "refused them",
+    ["tenant", "bucket"],
 )
 LIMITED_EARLY: Final = Counter(
     "argus_ingest_limited_early",
@@ -44,6 +52,10 @@ LATENCY: Final = Durations(
 )
 BYTES_IN_FLIGHT: Final = Gauge(
     "argus_ingest_bytes_in_flight", "Bytes of bodies and unacknowledged records held"
+)
+
+USES_FAILURES: Final = Counter(
+    "argus_ingest_uses_failures", "Attempts to write down when keys were last used that failed"
 )
 
 LIMITER_CALLS: Final = Counter("argus_ingest_limiter_calls", "Calls to the shared buckets")
@@ -99,7 +111,14 @@ LOOP_LAG: Final = Histogram(
 )
 
 _BACKLOG: Final = (UNREAD_RECORDS, UNREAD_BYTES, UNREAD_SHARE, REFUSING)
-_PER_TENANT: Final = (REJECTED, UNAVAILABLE, LIMITED, LIMITED_EARLY, *_BACKLOG)
+_PER_TENANT: Final = (
+    REJECTED,
+    UNAVAILABLE,
+    LIMITED,
+    WOULD_LIMIT,
+    LIMITED_EARLY,
+    *_BACKLOG,
+)
 _TALLIES: Final = (REQUESTS, ACCEPTED)
 
 

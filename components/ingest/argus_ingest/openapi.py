@@ -185,6 +185,9 @@ def _headers_of(status: int) -> dict[str, Any]:
 def _rate_limit_headers() -> dict[str, Any]:
     text = {"type": "string"}
     return {
-        "RateLimit": {"schema": text, "description": "Tokens left, by bucket"},
-        "RateLimit-Policy": {"schema": text, "description": "Each bucket's size and refill time"},
+        "RateLimit": {"schema": text, "description": "What is left, by bucket or quota"},
+        "RateLimit-Policy": {
+            "schema": text,
+            "description": "Each bucket's size and refill time, and each quota",
+        },
     }

@@ -48,7 +48,8 @@ class UnreadableBodyError(Exception):
 
 
 class Loan:
-    """What one request holds of the budget; a context manager that gives it back."""
+    """What one request holds of the budget, and its place among those of its tenant that are in
+    work; a context manager that gives both back."""
 
     __slots__ = ("_account", "_budget", "_held")
 
@@ -58,6 +59,7 @@ class Loan:
         self._budget = budget
         self._account = account
         self._held = REQUEST
+        account.requests += 1
 
     def take(self, size: int) -> None:
         """Raises BusyError where the tenant would hold too much."""
@@ -68,6 +70,7 @@ class Loan:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._account.requests -= 1
         self._budget.give(self._account, self._held)
 
 

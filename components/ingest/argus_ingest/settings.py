@@ -63,6 +63,8 @@ class LimitSettings(Section):
 
     denials: int = Field(default=50_000, ge=1)
     """Most empty buckets remembered, by key or by key and address."""
+    uses_interval: float = Field(default=60.0, gt=0)
+    """Seconds between two times that it is written down when keys were last used."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

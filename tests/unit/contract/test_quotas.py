@@ -89,6 +89,7 @@ def test_a_clock_that_goes_back_gives_nothing_back(
     now = to_micros(moment)
     ahead = Usage(quotas.day_of(now) + 1, daily, quotas.month_of(now) + 1, monthly)
     assert ahead.at(now) == ahead
+    assert ahead._replace(day=ahead.day + 1, month=ahead.month + 1).at(now) == Usage.none(now)
 
 
 @given(USAGES, USAGES)

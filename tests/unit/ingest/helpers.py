@@ -5,13 +5,14 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from argus_contract import names
+from argus_contract import names, quotas
 from argus_contract.keys import KeyKind, generate, hash_key
 from argus_contract.names import TopicName
+from argus_contract.quotas import Usage
 from argus_contract.records import Record
 from argus_contract.registry import Bucket, Key, Limits, Pipeline, TenantDocument
 from argus_ingest.backlog import PartitionState, Question
-from argus_ingest.buckets import Check, LocalBuckets, Verdict
+from argus_ingest.buckets import DAY, MONTH, Check, LocalBuckets, Quota, Verdict
 from argus_ingest.limit import BucketsAwayError
 from argus_ingest.publish import LogError
 
@@ -109,11 +110,53 @@ class FakeLog:
         return [record for _, _, records in self.sent for record in records]
 
 
+class ScriptModel:
+    """`lua/token_bucket.lua` in Python: local buckets behind quotas."""
+
+    def __init__(self) -> None:
+        self._local = LocalBuckets(1_000, 1.0)
+        self.usages: dict[str, Usage] = {}
+
+    def usage(self, quota: Quota, now: int) -> Usage:
+        """What counts at `now`, in microseconds since the epoch."""
+        return self.usages.get(quota.usage, Usage.none(now)).at(now)
+
+    def judge(self, check: Check, now: int) -> Verdict:
+        """Spends from everything or from nothing."""
+        quota = check.quota
+        if quota is None:
+            return self._local.judge(check, now)
+        usage = self.usage(quota, now)
+        verdict = _quota_verdict(quota, usage, check.cost, now)
+        if verdict is None:
+            verdict = self._local.judge(check, now)
+        if not verdict.refused:
+            self.usages[quota.usage] = usage._replace(
+                daily=usage.daily + check.cost, monthly=usage.monthly + check.cost
+            )
+        return verdict
+
+
+def _quota_verdict(quota: Quota, usage: Usage, events: int, now: int) -> Verdict | None:
+    periods = (
+        (DAY, quota.daily, usage.daily, quotas.day_ends(usage.day)),
+        (MONTH, quota.monthly, usage.monthly, quotas.month_ends(usage.month)),
+    )
+    refusing = [one for one in periods if one[1] and one[2] + events > one[1]]
+    if not refusing:
+        return None
+    waits = [ends - now for _, _, _, ends in refusing]
+    lefts = [max(0, limit - used) for _, limit, used, _ in refusing]
+    empty = [wait for wait, left in zip(waits, lefts, strict=True) if left == 0]
+    refused = sum(bit for bit, _, _, _ in refusing)
+    return Verdict(refused, waits[-1], max(empty, default=0), 0, lefts[-1])
+
+
 class FakeBuckets:
     """Shared buckets in memory; `delay` in seconds, `away` makes them fail."""
 
     def __init__(self) -> None:
-        self.local = LocalBuckets(1_000, 1.0)
+        self.model = ScriptModel()
         self.away = False
         self.delay = 0.0
         self.calls: list[int] = []
@@ -132,7 +175,7 @@ class FakeBuckets:
         await asyncio.sleep(self.delay)
         if self.away:
             raise BucketsAwayError("away")
-        return [self.local.judge(check, self.now) for check in checks]
+        return [self.model.judge(check, self.now) for check in checks]
 
 
 class FakeWatcher:

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from argus_contract.events import Event
 from argus_contract.keys import hash_key
+from argus_contract.registry import Limits
 from argus_ingest import answer, errors, openapi
-from argus_ingest.buckets import KEY, NOBODY, Verdict
+from argus_ingest.buckets import DAY, KEY, MONTH, NOBODY, Verdict
 from argus_ingest.errors import BusyError, ProblemError
 from argus_ingest.site import create_site
 from argus_ingest.tenants import Directory
 
-from tests.unit.ingest.helpers import PUBLIC_KEY, SERVER_KEY, document
+from tests.unit.ingest.helpers import NOW, PLENTY, PUBLIC_KEY, SERVER_KEY, document
 
 API_REFERENCE = Path(__file__).parents[3] / "docs" / "api.md"
 
@@ -56,6 +57,40 @@ def test_rate_limit_headers_name_the_buckets_that_count() -> None:
         (b"ratelimit-policy", b'"key";q=1000000;w=1, "ip";q=1000000;w=1'),
         (b"ratelimit", b'"key";r=7;t=2, "ip";r=3;t=2'),
     ]
+
+
+HOUR = 3_600_000_000
+
+
+@pytest.mark.parametrize(
+    ("refused", "wait", "members"),
+    [
+        (DAY, 16 * HOUR, {"quota": "day", "limit": 5_000, "resetsAt": "2027-01-16T00:00:00Z"}),
+        (MONTH, 400 * HOUR, {"quota": "month", "limit": 9_000, "resetsAt": "2027-02-01T00:00:00Z"}),
+        (
+            DAY | MONTH,
+            400 * HOUR,
+            {"quota": "month", "limit": 9_000, "resetsAt": "2027-02-01T00:00:00Z"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("late", [-700_000, 0, 700_000])
+def test_a_quota_is_refused_until_a_midnight_whatever_the_clocks_differ_by(
+    refused: int, wait: int, members: dict[str, object], late: int
+) -> None:
+    directory = Directory()
+    limits = Limits(PLENTY, PLENTY, daily=5_000, monthly=9_000)
+    directory.update({document().id: document(limits=limits)})
+    access, verdict = directory.accesses[hash_key(PUBLIC_KEY)], Verdict(refused, wait, 0, 0, 3)
+    status, headers, body = answer.problem(answer.limited(access, verdict, NOW + late))
+    problem = json.loads(body)
+    assert (status, problem["type"]) == (429, "urn:argus:problem:quota-exceeded")
+    assert {name: problem[name] for name in members} == members
+    seconds = b"%d" % (wait // 1_000_000)
+    assert (b"retry-after", seconds) in headers
+    named = str(members["quota"]).encode()
+    assert (b"ratelimit", b'"%b";r=3;t=%b' % (named, seconds)) in headers
+    assert access.policy in headers
 
 
 def test_the_openapi_document_describes_every_status() -> None:

@@ -72,6 +72,14 @@ def test_a_share_of_a_burst_still_admits_the_largest_batch_and_then_pays_for_it(
     assert not buckets.judge(check(1, limit), after.wait).refused
 
 
+def test_more_than_the_whole_burst_never_passes_and_spends_nothing() -> None:
+    """Asked for only where limits are observed: elsewhere such a request is refused before."""
+    buckets, limit = LocalBuckets(10, 1.0), Bucket(1, 10)
+    refused = buckets.judge(check(11, limit), 0)
+    assert (refused.refused, refused.wait, refused.key_left) == (KEY, 10**12, 10)
+    assert not buckets.judge(check(10, limit), 0).refused
+
+
 def test_a_bucket_without_rate_never_refills() -> None:
     buckets = LocalBuckets(10, 1.0)
     assert not buckets.judge(check(1, Bucket(0, 1)), 0).refused

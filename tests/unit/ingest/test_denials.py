@@ -6,7 +6,7 @@ import pytest
 from argus_contract.keys import hash_key
 from argus_contract.names import tenant_id
 from argus_contract.registry import Bucket, Limits, TenantDocument
-from argus_ingest.buckets import ADDRESS, KEY, LocalBuckets, Verdict
+from argus_ingest.buckets import ADDRESS, DAY, KEY, MONTH, LocalBuckets, Verdict
 from argus_ingest.denials import Denials
 from argus_ingest.tenants import Access, Directory
 from hypothesis import given
@@ -130,6 +130,38 @@ def test_an_empty_bucket_of_an_address_is_no_others() -> None:
     assert denials.find(public, "a", 1) == Verdict(ADDRESS, 499_999, 499_999, 0, 7)
     assert denials.find(public, "b", 1) is None
     assert denials.find(server, "a", 1) is None
+
+
+HOUR = 3_600 * SECOND
+
+
+@pytest.mark.parametrize("refused", [DAY, MONTH, DAY | MONTH])
+def test_a_spent_quota_refuses_every_address_and_lets_nobody_through(refused: int) -> None:
+    denials, who = Denials(100), access(PUBLIC_KEY)
+    denials.note(who, "a", Verdict(refused, HOUR, HOUR, 0, 0), 0)
+    for elapsed in range(1, SECOND, 100_000):
+        left = HOUR - elapsed
+        assert denials.find(who, "b", elapsed) == Verdict(refused, left, left, None, 0)
+    assert denials.find(who, "b", SECOND) is None
+
+
+def test_a_quota_with_events_left_is_not_spent() -> None:
+    denials, who = Denials(100), access(SERVER_KEY)
+    denials.note(who, "a", Verdict(DAY, HOUR, 0, 0, 3), 0)
+    assert len(denials) == 0
+
+
+def test_of_a_spent_day_in_a_month_with_events_left_only_the_day_refuses_the_next() -> None:
+    denials, who = Denials(100), access(SERVER_KEY)
+    denials.note(who, "a", Verdict(DAY | MONTH, 50 * HOUR, HOUR, 0, 3), 0)
+    assert denials.find(who, "a", 1) == Verdict(DAY, HOUR - 1, HOUR - 1, None, 0)
+
+
+def test_a_quota_that_starts_anew_within_the_second_ends_it() -> None:
+    denials, who = Denials(100), access(SERVER_KEY)
+    denials.note(who, "a", Verdict(DAY, 200_000, 200_000, 0, 0), 0)
+    assert denials.find(who, "a", 199_999) is not None
+    assert denials.find(who, "a", 200_000) is None
 
 
 def test_the_buckets_are_asked_again_after_a_second_at_most() -> None:

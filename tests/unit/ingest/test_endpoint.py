@@ -30,6 +30,7 @@ from argus_ingest.tenants import Directory
 from prometheus_client import REGISTRY
 
 from tests.unit.ingest.helpers import (
+    PLENTY,
     PUBLIC_KEY,
     SERVER_KEY,
     FakeBuckets,
@@ -231,6 +232,147 @@ async def test_an_empty_bucket_of_an_address_is_refused_early_with_both_buckets_
         assert refused[1][b"ratelimit"] == b'"key";r=98;t=2, "ip";r=0;t=2'
         assert json.loads(refused[2])["bucket"] == "ip"
         assert (await edge.send(EVENT))[0] == 202
+
+
+QUOTA = Limits(per_key=PLENTY, per_ip=PLENTY, daily=5, monthly=8)
+
+
+def several(events: int) -> bytes:
+    return b"[" + b",".join([EVENT] * events) + b"]"
+
+
+async def test_a_request_with_more_events_than_are_left_is_refused_whole() -> None:
+    async with running(document(limits=QUOTA)) as edge:
+        assert (await edge.send(several(3)))[0] == 202
+        status, headers, body = await edge.send(several(3))
+        assert (status, json.loads(body)["quota"]) == (429, "day")
+        assert headers[b"ratelimit"].startswith(b'"day";r=2;t=')
+        assert (await edge.send(several(2)))[0] == 202
+        assert len(edge.log.records) == 5
+        spent = await edge.send(EVENT)
+        early = await edge.post(then="open")
+    assert (spent[0], early[0]) == (429, 429)
+    assert json.loads(early[2]) == json.loads(spent[2])
+    assert abs(int(early[1][b"retry-after"]) - int(spent[1][b"retry-after"])) <= 1
+
+
+async def test_a_body_that_is_no_json_counts_as_one_event() -> None:
+    async with running(document(limits=Limits(PLENTY, PLENTY, daily=2))) as edge:
+        assert [(await edge.send(b"{"))[0] for _ in range(3)] == [400, 400, 429]
+
+
+def counted(metric: str, bucket: str) -> float:
+    labels = {"tenant": "ns/acme", "bucket": bucket}
+    return REGISTRY.get_sample_value(f"argus_ingest_{metric}_total", labels) or 0
+
+
+async def held(
+    edge: Edge, requests: int
+) -> list[asyncio.Task[tuple[int, dict[bytes, bytes], bytes]]]:
+    """So many requests in work: Kafka acknowledges none of them."""
+    edge.log.gate.clear()
+    waiting = [asyncio.create_task(edge.send(EVENT)) for _ in range(requests)]
+    await asyncio.sleep(0.02)
+    return waiting
+
+
+CROWDED = Limits(per_key=PLENTY, per_ip=PLENTY, concurrency=3)
+
+
+async def test_one_request_more_than_the_concurrency_is_refused_before_its_body() -> None:
+    async with running(document(limits=CROWDED)) as edge:
+        waiting = await held(edge, 3)
+        before = counted("limited", "concurrency")
+        status, headers, body = await edge.post(then="open")
+        assert (status, headers[b"retry-after"]) == (429, b"1")
+        problem = json.loads(body)
+        assert problem["type"] == "urn:argus:problem:too-many-requests-in-flight"
+        assert problem["limit"] == 3
+        assert counted("limited", "concurrency") == before + 1
+        edge.log.gate.set()
+        assert [status for status, _, _ in await asyncio.gather(*waiting)] == [202] * 3
+        assert (await edge.send(EVENT))[0] == 202
+
+
+async def test_however_a_request_ends_its_place_is_free_again() -> None:
+    async with running(document(limits=CROWDED)) as edge:
+        account = edge.directory.accesses[hash_key(SERVER_KEY)].tenant.account
+        await edge.send(b"{")
+        await edge.post(EVENT[:5], then="gone")
+        await edge.send(EVENT, content_type="image/png")
+        open_one = asyncio.create_task(edge.post(EVENT[:5], then="open"))
+        await asyncio.sleep(0.01)
+        assert account.requests == 1
+        open_one.cancel()
+        await asyncio.gather(open_one, return_exceptions=True)
+        assert account.requests == 0
+
+
+async def test_busy_takes_no_place() -> None:
+    async with running(document(limits=CROWDED)) as edge:
+        account = edge.directory.accesses[hash_key(SERVER_KEY)].tenant.account
+        for _ in range(20):
+            edge.budget.take(Account(), edge.budget.free // 2)
+        assert (await edge.send(EVENT))[0] == 503
+        assert account.requests == 0
+        edge.budget.used = 0
+
+
+OBSERVED = Limits(
+    per_key=Bucket(0.001, 4), per_ip=Bucket(0.001, 100), daily=6, concurrency=2, observe=True
+)
+
+
+async def test_limits_that_are_observed_refuse_nothing_and_count_what_they_would_have() -> None:
+    async with running(document(limits=OBSERVED)) as edge:
+        before = {name: counted("would_limit", name) for name in ("key", "day", "concurrency")}
+        refused = counted("limited", "key")
+        assert (await edge.send(several(3)))[0] == 202
+        status, headers, _ = await edge.send(several(2))
+        assert (status, headers[b"ratelimit"]) == (202, b'"key";r=1')
+        status, headers, _ = await edge.send(several(9))
+        assert (status, headers[b"ratelimit"]) == (202, b'"day";r=3')
+        # What passed beside the limits has spent nothing of them.
+        status, headers, _ = await edge.send(EVENT)
+        assert (status, headers[b"ratelimit"]) == (202, b'"key";r=0')
+        assert [(await edge.send(EVENT))[0] for _ in range(2)] == [202, 202]
+        waiting = await held(edge, 4)
+        edge.log.gate.set()
+        assert [status for status, _, _ in await asyncio.gather(*waiting)] == [202] * 4
+        after = {name: counted("would_limit", name) - count for name, count in before.items()}
+        # Two events of six, and one by one: each of the others had no token.
+        assert after == {"key": 7, "day": 1, "concurrency": 2}
+        assert counted("limited", "key") == refused
+        assert len(edge.log.records) == 3 + 2 + 9 + 3 + 4
+
+
+async def test_above_the_burst_is_counted_by_the_bucket_where_limits_are_observed() -> None:
+    limits = Limits(per_key=Bucket(1, 4), per_ip=PLENTY, observe=True)
+    async with running(document(limits=limits)) as edge:
+        before = counted("would_limit", "key")
+        assert (await edge.send(several(5)))[0] == 202
+        assert counted("would_limit", "key") == before + 1
+
+
+async def test_enforced_again_it_refuses_at_once() -> None:
+    async with running(document(limits=OBSERVED)) as edge:
+        assert [(await edge.send(EVENT))[0] for _ in range(6)] == [202] * 6
+        edge.learn(document(limits=TIGHT))
+        assert (await edge.send(EVENT))[0] == 429
+
+
+async def test_a_key_is_used_where_the_buckets_were_asked_whatever_they_said() -> None:
+    async with running(document(limits=TIGHT)) as edge:
+        server, public = (
+            edge.directory.accesses[hash_key(key)].use for key in (SERVER_KEY, PUBLIC_KEY)
+        )
+        began = time.time_ns() // 1_000
+        await edge.send(EVENT)
+        first = server.last
+        assert began <= first <= time.time_ns() // 1_000
+        assert [(await edge.send(EVENT))[0] for _ in range(4)] == [202, 202, 202, 429]
+        assert server.last > first
+        assert public.last == 0
 
 
 async def test_a_raised_limit_and_a_revoked_key_count_at_once() -> None:

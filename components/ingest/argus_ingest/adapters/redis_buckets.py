@@ -31,9 +31,11 @@ class Call:
 
     def __init__(self, checks: Sequence[Check]) -> None:
         keys: dict[str, int] = {}
+        usages: dict[str, int] = {}
         rates: list[float] = []
         bursts: list[float] = []
         flat: list[int] = []
+        quotas: list[int] = []
         for check in checks:
             address = 0
             if check.address_bucket is not None:
@@ -45,9 +47,14 @@ class Call:
             if key > len(rates):
                 rates.append(check.key_limit.rate)
                 bursts.append(check.key_limit.burst)
-            flat += (address, key, check.cost)
-        self.keys = tuple(keys)
-        self.argument = _encode((rates, bursts, flat))
+            quota, usage = check.quota, 0
+            if quota is not None:
+                usage = usages.setdefault(quota.usage, len(usages) + 1)
+                if 2 * usage > len(quotas):
+                    quotas += (quota.daily, quota.monthly)
+            flat += (address, key, check.cost, usage)
+        self.keys = (*keys, *usages)
+        self.argument = _encode((rates, bursts, flat, quotas))
 
     @staticmethod
     def clock(answer: bytes) -> int:
