@@ -6,10 +6,13 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from argus_contract import redis_keys
+from argus_contract.keys import KeyHash
 from argus_contract.registry import Bucket
 from argus_ingest.adapters.redis_buckets import RedisBuckets
 from argus_ingest.adapters.redis_cluster_buckets import RedisClusterBuckets, connect
-from argus_ingest.buckets import KEY, NOBODY
+from argus_ingest.adapters.redis_uses import RedisUses
+from argus_ingest.buckets import KEY, MONTH, NOBODY, Quota
 from argus_ingest.limit import BucketsAwayError
 from argus_runtime import redis as runtime_redis
 from argus_runtime.settings import RedisSettings
@@ -83,6 +86,31 @@ async def test_a_tick_is_one_call_a_tenant_and_keeps_the_order(cluster: RedisSet
         assert refused == [NOBODY] * 10 + [KEY | 1] * 2
         assert [v.key_left for v in verdicts[first::5]] == [*range(9, -1, -1), 0, 0]
     await buckets.close()
+
+
+async def test_a_tenant_s_quota_is_judged_with_its_buckets(cluster: RedisSettings) -> None:
+    buckets = RedisClusterBuckets(connect(cluster))
+    await buckets.connect()
+    tenants = [new_tenant() for _ in range(3)]
+    checks = [
+        check(one)._replace(quota=Quota(redis_keys.usage(one), 0, 5))
+        for _ in range(6)
+        for one in tenants
+    ]
+    verdicts = await buckets.judge(checks)
+    assert [verdict.refused for verdict in verdicts] == [NOBODY] * 15 + [MONTH] * 3
+    await buckets.close()
+
+
+async def test_uses_of_many_tenants_are_written_to_the_nodes_that_have_them(
+    cluster: RedisSettings,
+) -> None:
+    client, tenants = connect(cluster), [new_tenant() for _ in range(20)]
+    uses = RedisUses(client, 5.0)
+    await uses.mark({one: {KeyHash("k"): 7} for one in tenants})
+    for one in tenants:
+        assert await client.hgetall(redis_keys.used(one)) == {b"k": b"7"}
+    await uses.close()
 
 
 async def test_a_node_that_forgot_the_script_learns_it_again(cluster: RedisSettings) -> None:

@@ -26,10 +26,6 @@ FREE_FORM = {".validation.schemas[].jsonSchema"}
 """Fields that hold one value, whatever is in it."""
 NOT_SHOWN_YET = {
     ".databaseLogin",
-    ".rateLimit.concurrency",
-    ".rateLimit.mode",
-    ".rateLimit.quota.daily",
-    ".rateLimit.quota.monthly",
     ".storage.compressAfter",
     ".topic.external.deadLetterName",
     ".topic.external.name",
