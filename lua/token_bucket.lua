@@ -44,17 +44,17 @@ local rates, bursts, checks, quotas, floors = request[1], request[2], request[3]
 
 -- What each bucket owes now (I2). A missing key owes nothing (I3). Should the clock have gone back, as after a failover
 -- to a replica with another one, nothing is refilled until it has caught up: I1 holds on either clock.
-local debts, usages = {}, {}
+local buckets, debts, usages = #rates, {}, {}
 for first = 1, #KEYS, FETCH do
   local last = math.min(first + FETCH - 1, #KEYS)
   local found = redis.call('MGET', unpack(KEYS, first, last))
   for i = first, last do
     local text = found[i - first + 1] or ''
-    if i <= #rates then
+    if i <= buckets then
       local owed, as_of = string.match(text, '^(%S+) (%d+)$')
       debts[i] = owed and math.max(0, tonumber(owed) - rates[i] * math.max(0, now - tonumber(as_of))) or 0
     else
-      usages[i - #rates] = text
+      usages[i - buckets] = text
     end
   end
 end
@@ -182,7 +182,7 @@ end
 for u in pairs(spent) do
   local usage = usages[u]
   local life = math.ceil(((first_day(usage[3] + 1) + 1) * DAY - now) / 1000)
-  redis.call('SET', KEYS[#rates + u], string.format('%d %d %d %d', unpack(usage)), 'PX', life)
+  redis.call('SET', KEYS[buckets + u], string.format('%d %d %d %d', unpack(usage)), 'PX', life)
 end
 
 return cmsgpack.pack({ now, verdicts })
