@@ -28,6 +28,7 @@ from argus_operator.adapters.kafka import KafkaAdmin
 from argus_operator.adapters.kubernetes import Kubernetes
 from argus_operator.adapters.postgres import Database
 from argus_operator.adapters.registry import RegistryLog, topic_spec
+from argus_operator.adapters.usage import RedisUsage
 from argus_operator.audits import Auditor
 from argus_operator.controller import Controller
 from argus_operator.errors import OperatorError
@@ -43,6 +44,7 @@ from argus_operator.reconcile.replays import ReplayReconciler
 from argus_operator.reconcile.status import StatusWriter
 from argus_operator.reconcile.sweep import Sweep
 from argus_operator.reconcile.tenants import KeyStep
+from argus_operator.reconcile.usage import UsageBook
 from argus_operator.resources import (
     Family,
     ReplayKey,
@@ -52,6 +54,7 @@ from argus_operator.resources import (
 )
 from argus_operator.resync import Resync
 from argus_operator.settings import OperatorSettings
+from argus_operator.tiers import TierBook
 from argus_operator.topics import DiskBudget
 
 logger = logging.getLogger(__name__)
@@ -71,6 +74,7 @@ class Adapters:
     registry: RegistryLog
     database: Database
     counters: Counters
+    usage: RedisUsage
 
 
 @asynccontextmanager
@@ -83,11 +87,12 @@ async def connect(settings: OperatorSettings) -> AsyncIterator[Adapters]:
     registry = RegistryLog(options, spec, kafka, timeout)
     connection = runtime_database.connect_options(settings.database, _APPLICATION)
     database = Database(connection, timeout)
-    counters = Counters(runtime_redis.connect(settings.redis))
+    redis = runtime_redis.connect(settings.redis)
+    counters, usage = Counters(redis), RedisUsage(redis)
     async with Kubernetes() as cluster:
         await database.open()
         try:
-            yield Adapters(cluster, kafka, registry, database, counters)
+            yield Adapters(cluster, kafka, registry, database, counters, usage)
         finally:
             await counters.close()
             await registry.close()
@@ -121,7 +126,8 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
     budget = DiskBudget(
         settings.kafka_disk_bytes, settings.kafka_overcommit, settings.replication_factor
     )
-    tiers = settings.load_tiers()
+    tiers = TierBook(settings.load_tiers, settings.tiers_file)
+    usage = UsageBook(adapters.usage, adapters.database)
     keeper = Bookkeeper(adapters.database, audits=settings.audit.interval > 0)
     health = Health(keeper)
     family = FamilyReconciler(
@@ -133,7 +139,8 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
         health,
         Removal(adapters.cluster, adapters.kafka, adapters.database, adapters.counters, budget),
         StatusWriter(adapters.cluster, _now),
-        lambda: tiers,
+        tiers,
+        usage,
         settings.reconcile.settle,
     )
     template = settings.load_replay_template()
@@ -143,7 +150,7 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
     )
     one_by_one = settings.reconcile.model_copy(update={"workers": 1})
     replays = Controller("replay", replayer.reconcile, one_by_one)
-    sweep = Sweep(family.reconcile, health, settings.resync.full)
+    sweep = Sweep(family.reconcile, health, tiers, usage, settings.resync.full)
     controller = Controller("tenant", sweep.reconcile, settings.reconcile)
     patrol = Patrol(adapters.cluster, controller.wake, settings.resync.secrets)
     sightings = watch.Sightings(settings.watch_stalled_after)
@@ -164,6 +171,8 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
         replayer,
         replays.wake,
         sweep,
+        tiers,
+        usage,
         listed,
         settings.resync,
     )

@@ -65,6 +65,16 @@ DEPENDENCY_ERRORS: Final = Counter(
     "kafka, postgresql, redis.",
     ["dependency"],
 )
+TIERS_INVALID: Final = Gauge(
+    "argus_operator_tiers_invalid",
+    "1 where the file with the tiers cannot be read or does not hold tiers: those that it held "
+    "before stay in force.",
+)
+USAGE_RAISED: Final = Counter(
+    "argus_operator_usage_raised_total",
+    "Tenants whose usage of a quota was raised in Redis to what the ledger says: the counter was "
+    "lost, or nobody had looked after it.",
+)
 RESYNC_AGE: Final = Gauge(
     "argus_operator_resync_age_seconds",
     "Time since everything was last looked at to the end, or since the start where it never was.",

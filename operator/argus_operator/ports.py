@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from argus_contract.names import TenantId, TopicName
+from argus_contract.quotas import Usage
 from argus_contract.registry import TenantDocument
 
 from argus_operator.documents import Documents
@@ -13,6 +14,7 @@ from argus_operator.ledger import Audit, Books
 from argus_operator.models.common import Meta, Raw
 from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
 from argus_operator.topics import Action, Backlog, TopicState
+from argus_operator.usage import Reading
 
 
 class Cluster(Protocol):
@@ -116,10 +118,24 @@ class Schemas(Protocol):
 
     async def expire(self, uid: str) -> int: ...
 
+    async def mark_usage(self) -> None: ...
+
+    async def usage(self) -> dict[TenantId, Usage]: ...
+
 
 class CounterStore(Protocol):
-    """Live counters; see adapters.counters."""
+    """Counters that go with their owner; see adapters.counters."""
 
     async def drop(
         self, tenant: TenantId, pipeline: str, topic: TopicName, partitions: int
     ) -> None: ...
+
+    async def drop_tenant(self, tenant: TenantId) -> None: ...
+
+
+class UsageStore(Protocol):
+    """What ingest counts of tenants and keys; see adapters.usage."""
+
+    async def read(self, limited: Sequence[TenantId], known: Sequence[TenantId]) -> Reading: ...
+
+    async def raise_to(self, floors: Mapping[TenantId, Usage]) -> None: ...

@@ -27,8 +27,10 @@ from argus_operator.ports import Cluster, Registry, Schemas, Topics
 from argus_operator.reconcile.bookkeeping import Bookkeeper
 from argus_operator.reconcile.pipelines import TOPIC_PREFIX
 from argus_operator.reconcile.sweep import Seen, Sweep
+from argus_operator.reconcile.usage import UsageBook
 from argus_operator.resources import Family, ReplayKey
 from argus_operator.settings import ResyncSettings
+from argus_operator.tiers import TierBook
 from argus_operator.topics import DiskBudget, TopicState
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,8 @@ class Resync:
         replays: Replays,
         wake_replay: Callable[[ReplayKey], None],
         sweep: Sweep,
+        tiers: TierBook,
+        usage: UsageBook,
         listed: Listed,
         settings: ResyncSettings,
     ) -> None:
@@ -74,6 +78,8 @@ class Resync:
         self._replays = replays
         self._wake_replay = wake_replay
         self._sweep = sweep
+        self._tiers = tiers
+        self._usage = usage
         self._listed = listed
         self._settings = settings
         self._last = self._seen_all = time.monotonic()
@@ -118,11 +124,13 @@ class Resync:
         Raises OperatorError where it cannot list.
         """
         began = self._sweep.now()
+        self._tiers.refresh()
         tenants = await self._list(TENANTS)
         self._pipelines = await self._list(PIPELINES)
         self._registry.expect(_registered(tenants))
         await self._take_stock()
         await self._read_ledger()
+        await self._read_usage()
         seen = Seen(
             at=began,
             tenants=tenants,
@@ -172,6 +180,14 @@ class Resync:
             await self._keeper.refresh()
         except OperatorError as error:
             logger.warning("ledger", extra={"reason": error.message})
+
+    async def _read_usage(self) -> None:
+        """What tenants have sent; no engine that is away stops a round."""
+        for step in (self._usage.mark, lambda: self._usage.refresh(self._registry.documents)):
+            try:
+                await step()
+            except OperatorError as error:
+                logger.warning("usage", extra={"reason": error.message})
 
     async def _wake_replays(self) -> None:
         """Replays that are not over; a cluster that has no such kind stops no round."""

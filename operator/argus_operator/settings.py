@@ -87,7 +87,7 @@ class OperatorSettings(ProcessSettings):
     kafka: KafkaSettings
     """Where topics and the registry are made."""
     redis: RedisSettings
-    """Where a deleted tenant's counters are dropped."""
+    """Where ingest counts, and where counters of what is deleted are dropped."""
     database: DatabaseSettings
     """Where schemas are made; the role must own the database."""
     tiers: Tiers = Field(default_factory=lambda: {"standard": Tier()})
@@ -137,4 +137,9 @@ class OperatorSettings(ProcessSettings):
         """
         if self.tiers_file is None:
             return self.tiers
-        return _TIERS.validate_python(json.loads(self.tiers_file.read_text()))
+        return read_tiers(self.tiers_file)
+
+
+def read_tiers(file: Path) -> Tiers:
+    """The tiers in a file; raises OSError where it cannot be read, ValueError for anything else."""
+    return _TIERS.validate_python(json.loads(file.read_text()))

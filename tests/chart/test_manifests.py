@@ -284,7 +284,7 @@ def test_external_engines_leave_nothing_of_the_built_in_ones() -> None:
 @pytest.mark.parametrize(
     ("setting", "rolled"),
     [
-        ("tiers.standard.perKey.rate=6000", {"argus-operator"}),
+        ("tiers.standard.perKey.rate=6000", set()),
         ("engines.valkey.maxMemory=64mb", {"argus-valkey"}),
         ("engines.kafka.external.port=19094", {"argus-kafka"}),
         ("log.level=DEBUG", {"argus-operator", "argus-ingest", "argus-stream"}),

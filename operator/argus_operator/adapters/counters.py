@@ -1,4 +1,4 @@
-"""Live counters in Redis of a pipeline that is deleted with its data.
+"""Counters in Redis of a tenant or pipeline that is deleted with its data.
 
 Keys are named, never searched for: a SCAN would walk every tenant's. Buckets of limits expire by
 themselves.
@@ -7,6 +7,7 @@ themselves.
 import itertools
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from argus_contract import redis_keys
@@ -21,6 +22,16 @@ _SLACK_S: Final = 120
 _CHUNK: Final = 500
 
 
+@contextmanager
+def answering() -> Iterator[None]:
+    """Calls of Redis; what goes wrong is UnavailableError."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        metrics.DEPENDENCY_ERRORS.labels("redis").inc()
+        raise UnavailableError("RedisUnavailable", f"Redis: {error!r}") from error
+
+
 class Counters:
     """Drops counters."""
 
@@ -32,12 +43,14 @@ class Counters:
     ) -> None:
         """Drops a pipeline's counts and fences; absent is fine. Raises UnavailableError."""
         keys = _keys(tenant, pipeline, topic, partitions, round(time.time()))
-        try:
+        with answering():
             while chunk := list(itertools.islice(keys, _CHUNK)):
                 await self._client.unlink(*chunk)
-        except (RedisError, OSError, TimeoutError) as error:
-            metrics.DEPENDENCY_ERRORS.labels("redis").inc()
-            raise UnavailableError("RedisUnavailable", f"Redis: {error!r}") from error
+
+    async def drop_tenant(self, tenant: TenantId) -> None:
+        """Drops what is counted of a tenant itself; absent is fine. Raises UnavailableError."""
+        with answering():
+            await self._client.unlink(redis_keys.usage(tenant), redis_keys.used(tenant))
 
     async def close(self) -> None:
         """Ends the connections."""

@@ -11,8 +11,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
+from argus_contract import quotas
 from argus_contract.names import TenantId, TopicName
+from argus_contract.quotas import Usage
 from argus_contract.states import State
+from argus_contract.times import to_micros
 from asyncpg.pool import PoolConnectionProxy
 
 from argus_operator import ledger, metrics
@@ -37,6 +40,7 @@ _BOOKS: Final = """
 SELECT *, now() AS at FROM argus.pipeline_ledger WHERE $1::text IS NULL OR pipeline_uid = $1
 """
 _SIGHTINGS: Final = "SELECT subject, seen FROM argus.sightings()"
+_USAGE: Final = "SELECT * FROM argus.usage()"
 _AUDIT: Final = "SELECT *, now() AS at FROM argus.audit WHERE pipeline_uid = $1"
 _AWAY: Final = (
     asyncpg.PostgresError,
@@ -198,6 +202,14 @@ class Database:
         row = await self._call(statement, uid, timeout=EXPIRE_TIMEOUT_S)
         return 0 if row is None else int(row["dropped"] or 0)
 
+    async def mark_usage(self) -> None:
+        """Notes where every pipeline stands, where that was not done today."""
+        await self._call("SELECT argus.mark_usage()")
+
+    async def usage(self) -> dict[TenantId, Usage]:
+        """What the logs of every tenant that is not retained took in this day and month of UTC."""
+        return {row["tenant_id"]: _usage(row) for row in await self._rows(_USAGE)}
+
     async def _rows(self, statement: str, *values: object) -> list[asyncpg.Record]:
         async with self._connection(self._timeout) as connection:
             found: list[asyncpg.Record] = await connection.fetch(
@@ -255,6 +267,11 @@ def _books(row: asyncpg.Record) -> Books:
         reason=row["reason"] or "",
         sampled_at=row["sampled_at"],
     )
+
+
+def _usage(row: asyncpg.Record) -> Usage:
+    at = to_micros(row["at"])
+    return Usage(quotas.day_of(at), row["daily"], quotas.month_of(at), row["monthly"])
 
 
 def _unavailable(error: Exception) -> UnavailableError:

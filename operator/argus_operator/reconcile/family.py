@@ -20,7 +20,7 @@ from argus_contract import registry as contract
 from argus_contract.names import TenantId
 from argus_contract.registry import TenantDocument
 
-from argus_operator import documents, limits, schemas
+from argus_operator import documents, limits, schemas, usage
 from argus_operator.errors import BusyError, OperatorError, RefusedError
 from argus_operator.models.common import PAUSED, REVOKE
 from argus_operator.models.pipeline import PLURAL as PIPELINES
@@ -35,10 +35,12 @@ from argus_operator.reconcile.pipelines import PipelineStep, Provisioned, entry
 from argus_operator.reconcile.removal import Removal
 from argus_operator.reconcile.status import StatusWriter
 from argus_operator.reconcile.tenants import Keyring, KeyStep
+from argus_operator.reconcile.usage import UsageBook
 from argus_operator.reconcile.verdict import Verdict
 from argus_operator.resources import Family, Pipeline, Tenant, family_of_pipeline
 from argus_operator.schemas import TenantSchema
 from argus_operator.settings import Tiers
+from argus_operator.usage import Use
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class FamilyReconciler:
         removal: Removal,
         status: StatusWriter,
         tiers: Callable[[], Tiers],
+        usage: UsageBook,
         settle: float,
     ) -> None:
         """`settle`: seconds that pods are given to hear of a change before anything is dropped."""
@@ -82,6 +85,7 @@ class FamilyReconciler:
         self._removal = removal
         self._status = status
         self._tiers = tiers
+        self._usage = usage
         self._settle = settle
 
     async def reconcile(self, family: Family) -> Verdict:
@@ -225,7 +229,8 @@ class FamilyReconciler:
         made = await self._provision(schema, members.active)
         published = await self._publish(tenant, schema, draft, made, members, prior)
         closed = await self._close(tenant, ring, published)
-        outcome = TenantOutcome(tenant, spec, schema, ring, limit, on_schema, published)
+        use = self._used(tenant, published)
+        outcome = TenantOutcome(tenant, spec, schema, ring, limit, on_schema, published, use)
         await self._report(outcome, made, members.active)
         removed = await self._remove(schema.tenant_id, members.leaving, published, unread)
         failures = [ring, on_schema, published, closed, *made.values()]
@@ -276,6 +281,13 @@ class FamilyReconciler:
 
     async def _limits(self, spec: TenantSpec) -> contract.Limits:
         return limits.resolve(spec, self._tiers())
+
+    def _used(self, tenant: Tenant, published: TenantDocument | OperatorError) -> Use:
+        """A tenant's use; what its status shows, before Redis or the registry could be read."""
+        shown = usage.told(tenant.status)
+        if isinstance(published, OperatorError):
+            return shown
+        return usage.merged(shown, self._usage.of(published.id, published.limits))
 
     async def _provision(
         self, schema: TenantSchema, active: Sequence[Pipeline]

@@ -7,7 +7,7 @@ from typing import Any
 from argus_contract import names
 from argus_contract.registry import Limits, TenantDocument
 
-from argus_operator import conditions
+from argus_operator import conditions, usage
 from argus_operator.conditions import (
     KEYS_READY,
     PIPELINE_DEPENDENCIES,
@@ -20,12 +20,13 @@ from argus_operator.conditions import (
 )
 from argus_operator.documents import Conflict
 from argus_operator.errors import OperatorError
-from argus_operator.models.common import ConditionStatus
+from argus_operator.models.common import ConditionStatus, Model
 from argus_operator.models.tenant import TenantSpec
 from argus_operator.reconcile.pipelines import Provisioned
 from argus_operator.reconcile.tenants import Keyring
 from argus_operator.resources import Pipeline, Tenant
 from argus_operator.schemas import TenantSchema
+from argus_operator.usage import Use
 
 Published = TenantDocument | OperatorError
 
@@ -41,6 +42,7 @@ class TenantOutcome:
     limits: Limits | OperatorError
     on_schema: OperatorError | None
     published: Published
+    use: Use
 
 
 def dependencies(subject: Tenant | Pipeline) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ def tenant(outcome: TenantOutcome, candidates: Sequence[Provisioned]) -> list[Fi
     synced = conditions.summarise(SYNCED, found, "Applied", "the spec is applied")
     ready = _accepting(found, "events are accepted")
     if ready.good:
-        ready = _suspended(outcome) or _default(outcome, candidates) or ready
+        ready = _suspended(outcome) or _exceeded(outcome) or _default(outcome, candidates) or ready
     return [ready, synced, *found]
 
 
@@ -109,6 +111,13 @@ def _suspended(outcome: TenantOutcome) -> Finding | None:
     return conditions.bad(READY, "Suspended", message)
 
 
+def _exceeded(outcome: TenantOutcome) -> Finding | None:
+    if isinstance(outcome.published, OperatorError) or outcome.published.limits.observe:
+        return None
+    message = usage.exceeded(outcome.use.quota)
+    return None if message is None else conditions.bad(READY, "QuotaExceeded", message)
+
+
 def _default(outcome: TenantOutcome, candidates: Sequence[Provisioned]) -> Finding | None:
     if isinstance(outcome.published, OperatorError):
         return None
@@ -132,16 +141,18 @@ def tenant_facts(outcome: TenantOutcome) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if isinstance(outcome.published, TenantDocument):
         facts["id"] = outcome.schema.tenant_id
+        facts["quota"] = None if outcome.use.quota is None else _dump(outcome.use.quota)
     if isinstance(outcome.ring, Keyring):
         facts["secretName"] = names.key_secret(outcome.tenant.meta.name)
-        facts["keys"] = [
-            shown.model_dump(mode="json", by_alias=True, exclude_none=True)
-            for shown in outcome.ring.shown
-        ]
+        facts["keys"] = [_dump(shown) for shown in usage.dated(outcome.ring.shown, outcome.use)]
     if outcome.on_schema is None:
         facts["schema"] = outcome.schema.schema
         facts["role"] = names.read_only_role(outcome.schema.schema)
     return facts
+
+
+def _dump(model: Model) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def pipeline(made: Provisioned, clash: Conflict | None, published: Published) -> list[Finding]:

@@ -85,6 +85,7 @@ class Removal:
             kept = [pipeline for pipeline in pipelines if pipeline.retains]
             for pipeline in kept:
                 await self._database.retain_pipeline(pipeline.meta.uid)
+            await self._counters.drop_tenant(id_)
             await self._database.drop_tenant(id_)
             left = ", ".join(pipeline.meta.name for pipeline in kept)
             but = f", but for what pipelines with Retain hold: {left}" if kept else ""

@@ -23,8 +23,10 @@ from argus_operator import metrics
 from argus_operator.documents import Documents
 from argus_operator.models.common import Raw
 from argus_operator.reconcile.health import Health
+from argus_operator.reconcile.usage import UsageBook
 from argus_operator.reconcile.verdict import Verdict
 from argus_operator.resources import Family, Pipeline, family_of_pipeline, family_of_tenant
+from argus_operator.settings import Tiers
 from argus_operator.topics import TopicState
 
 Clock = Callable[[], float]
@@ -68,12 +70,16 @@ class Sweep:
         self,
         reconcile: Callable[[Family], Awaitable[Verdict]],
         health: Health,
+        tiers: Callable[[], Tiers],
+        usage: UsageBook,
         full: float,
         clock: Clock = time.monotonic,
     ) -> None:
         """`full`: seconds in which every family is looked at once whatever was seen."""
         self._reconcile = reconcile
         self._health = health
+        self._tiers = tiers
+        self._usage = usage
         self._full = full
         self._clock = clock
         self._offers: dict[Family, Offer] = {}
@@ -130,7 +136,7 @@ class Sweep:
         """What was seen of each family; None where that is not all that there should be."""
         parts: defaultdict[Family, list[object]] = defaultdict(list)
         for tenant in seen.tenants:
-            parts[family_of_tenant(tenant)].append(_of_tenant(tenant, seen))
+            parts[family_of_tenant(tenant)].append(self._of_tenant(tenant, seen))
         for pipeline in seen.pipelines:
             parts[family_of_pipeline(pipeline)].append(_of_pipeline(pipeline, seen, self._health))
         for document in seen.documents.values():
@@ -138,13 +144,16 @@ class Sweep:
             parts[family].append((document.id, document.revision))
         return {family: None if None in found else tuple(found) for family, found in parts.items()}
 
-
-def _of_tenant(raw: Raw, seen: Seen) -> State | None:
-    id_ = (raw.get("status") or {}).get("id", "")
-    sighting = (seen.sightings or {}).get(id_)
-    if sighting is None or seen.topics is None or "deletionTimestamp" in raw["metadata"]:
-        return None
-    return (*_version(raw), sighting)
+    def _of_tenant(self, raw: Raw, seen: Seen) -> State | None:
+        """A tier that nobody defines, and use that Redis has not told yet, are as good as any."""
+        id_ = (raw.get("status") or {}).get("id", "")
+        sighting = (seen.sightings or {}).get(id_)
+        if sighting is None or seen.topics is None or "deletionTimestamp" in raw["metadata"]:
+            return None
+        document = seen.documents.get(id_)
+        use = None if document is None else self._usage.of(id_, document.limits)
+        tier = self._tiers().get((raw.get("spec") or {}).get("tier", ""))
+        return (*_version(raw), sighting, (tier, use))
 
 
 def _of_pipeline(raw: Raw, seen: Seen, health: Health) -> State | None:

@@ -6,12 +6,15 @@ but the stage's own namespace: tests go on beside it in others.
 
 import asyncio
 import base64
+import json
 import secrets
+import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,19 +22,22 @@ import asyncpg
 import kopf
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from argus_contract import names, redis_keys
+from argus_contract import keys, names, redis_keys
+from argus_contract.keys import KeyHash
 from argus_contract.names import TenantId
+from argus_contract.quotas import Usage, day_of, month_of, parse, render
 from argus_contract.registry import TenantDocument
 from argus_operator.adapters.counters import Counters
 from argus_operator.adapters.kafka import KafkaAdmin
 from argus_operator.adapters.kubernetes import Kubernetes
 from argus_operator.adapters.postgres import Database
 from argus_operator.adapters.registry import RegistryLog, topic_spec
+from argus_operator.adapters.usage import RedisUsage
 from argus_operator.errors import UnavailableError
 from argus_operator.models.common import Raw
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
-from argus_operator.ports import Schemas
+from argus_operator.ports import Schemas, UsageStore
 from argus_operator.reconcile.bookkeeping import Bookkeeper
 from argus_operator.reconcile.family import FamilyReconciler
 from argus_operator.reconcile.health import Health
@@ -40,9 +46,11 @@ from argus_operator.reconcile.removal import Removal
 from argus_operator.reconcile.replays import ReplayReconciler
 from argus_operator.reconcile.status import StatusWriter
 from argus_operator.reconcile.tenants import KeyStep
+from argus_operator.reconcile.usage import UsageBook
 from argus_operator.resources import Family
 from argus_operator.schemas import PipelineObserved
-from argus_operator.settings import Tier
+from argus_operator.settings import read_tiers
+from argus_operator.tiers import TierBook
 from argus_operator.topics import DiskBudget
 from argus_runtime.registry import Replica
 from redis.asyncio import Redis
@@ -125,6 +133,9 @@ class RealStage(Stage):
         self._ahead = 0.0
         self._woken: list[Family] = []
         self._stack = stack
+        self._directory = tempfile.TemporaryDirectory()
+        self._tiers = Path(self._directory.name, "tiers.json")
+        self._tiers.write_text('{"standard": {}}')
 
     async def open(self) -> None:
         """Makes the namespace and begins an operator."""
@@ -134,6 +145,7 @@ class RealStage(Stage):
     async def close(self) -> None:
         """Ends the operator and removes its objects, which another would take up, and topics."""
         await self._stack.aclose()
+        self._directory.cleanup()
         for plural in (PIPELINES, TENANTS):
             for raw in (await self._user("GET", self._path(plural)))["items"]:
                 where = self._path(plural, raw["metadata"]["name"])
@@ -158,8 +170,9 @@ class RealStage(Stage):
         later(database.close)
         client = Redis.from_url(self.ground.redis)
         later(client.aclose)
-        self._guard(cluster, kafka, registry, database, client)
-        self._assemble(cluster, kafka, registry, database, Counters(client))
+        usage = RedisUsage(client)
+        self._guard(cluster, kafka, registry, database, client, usage)
+        self._assemble(cluster, kafka, registry, database, Counters(client), usage)
 
     def _guard(
         self,
@@ -168,6 +181,7 @@ class RealStage(Stage):
         registry: RegistryLog,
         database: Database,
         client: Redis,
+        usage: RedisUsage,
     ) -> None:
         guard = self.wire.guard
         guard(cluster, ["_send"], Engine.KUBERNETES, _DOWN)
@@ -178,6 +192,8 @@ class RealStage(Stage):
         gone = UnavailableError("DatabaseUnavailable", "PostgreSQL: the engine is down")
         guard(database, coroutines(Schemas), Engine.POSTGRES, gone)
         guard(client, ["execute_command"], Engine.REDIS, _DOWN)
+        mute = UnavailableError("RedisUnavailable", "Redis: the engine is down")
+        guard(usage, coroutines(UsageStore), Engine.REDIS, mute)
 
     def _assemble(
         self,
@@ -186,10 +202,12 @@ class RealStage(Stage):
         registry: RegistryLog,
         database: Database,
         counters: Counters,
+        store: RedisUsage,
     ) -> None:
         keeper, budget = Bookkeeper(database), DiskBudget(None, 1.0, 1)
         health = Health(keeper)
-        tiers = {"standard": Tier()}
+        tiers = TierBook(lambda: read_tiers(self._tiers), self._tiers)
+        usage = UsageBook(store, database)
         reconciler = FamilyReconciler(
             cluster,
             registry,
@@ -199,7 +217,8 @@ class RealStage(Stage):
             health,
             Removal(cluster, kafka, database, counters, budget),
             StatusWriter(cluster, self._now),
-            lambda: tiers,
+            tiers,
+            usage,
             SETTLE_S,
         )
         replays = ReplayReconciler(cluster, None, None, StatusWriter(cluster, self._now))
@@ -212,6 +231,8 @@ class RealStage(Stage):
             replays,
             self._woken.append,
             reconciler.reconcile,
+            tiers,
+            usage,
         )
 
     def _seconds(self) -> float:
@@ -275,6 +296,28 @@ class RealStage(Stage):
         await self.ground.counts.hset(live, "click", "1")
         await self.ground.counts.expire(live, 600)
         await self.ground.counts.set(redis_keys.fence(tenant, topic, 0), "7", ex=600)
+
+    async def define_tiers(self, tiers: Mapping[str, Mapping[str, Any]]) -> None:
+        self._tiers.write_text(json.dumps(tiers))
+
+    async def send(self, pipeline: str, sent: int, counted: int) -> None:
+        topic, now = await self.topic(pipeline), time.time_ns() // 1_000
+        await self.ground.sql.execute("SELECT argus.open_partition($1, 0, 0)", topic)
+        await self.ground.sql.execute(
+            "SELECT argus.sample($1, '{0}', $2, '{NULL}')", [topic], [sent]
+        )
+        usage = Usage(day_of(now), counted, month_of(now), counted)
+        await self.ground.counts.set(redis_keys.usage(await self.id()), render(usage), ex=600)
+
+    async def lose_usage(self) -> None:
+        await self.ground.counts.delete(redis_keys.usage(await self.id()))
+
+    async def use_key(self, name: str, moment: datetime) -> None:
+        held = redis_keys.used(await self.id())
+        minute = int(moment.timestamp()) // 60
+        hash_ = keys.hash_key((await self.secret() or {})[name])
+        await self.ground.counts.hset(held, hash_, str(minute))
+        await self.ground.counts.expire(held, 600)
 
     async def lose_table(self, uid: str) -> None:
         found = await self.tables(uid)
@@ -348,8 +391,20 @@ class RealStage(Stage):
 
     async def counters(self) -> Sequence[str]:
         found = await self.ground.counts.keys(f"{{{self.namespace}.*")
-        kinds = (str(key).split("}:")[1].split(":") for key in found)
-        return sorted({pipeline for kind, pipeline, *_ in kinds if kind == "live"})
+        kinds = [str(key).split("}:")[1].split(":") for key in found]
+        return sorted({parts[1] for parts in kinds if parts[0] == "live"})
+
+    async def usage(self, tenant: TenantId) -> Usage | None:
+        text = await self.ground.counts.get(redis_keys.usage(tenant))
+        return parse(text) if isinstance(text, bytes) else None
+
+    async def used(self, tenant: TenantId) -> Mapping[KeyHash, int]:
+        found = await self.ground.counts.hgetall(redis_keys.used(tenant))
+        return {
+            KeyHash(hash_.decode()): int(minute)
+            for hash_, minute in found.items()
+            if isinstance(hash_, bytes)
+        }
 
     # The operator
 

@@ -8,12 +8,15 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from inspect import iscoroutinefunction
 from typing import Any, Final, Protocol
 
 import msgspec
 from argus_contract import keys, names
+from argus_contract.keys import KeyHash
 from argus_contract.names import TenantId, TopicName
+from argus_contract.quotas import Usage
 from argus_contract.registry import TenantDocument
 from argus_operator.errors import OperatorError
 from argus_operator.models.common import Raw
@@ -23,11 +26,13 @@ from argus_operator.ports import Cluster, Registry, Schemas, Topics
 from argus_operator.reconcile.bookkeeping import Bookkeeper
 from argus_operator.reconcile.health import Health
 from argus_operator.reconcile.sweep import Sweep
+from argus_operator.reconcile.usage import UsageBook
 from argus_operator.reconcile.verdict import Verdict
 from argus_operator.resources import Family, ReplayKey
 from argus_operator.resync import Replays, Resync
 from argus_operator.schemas import PipelineObserved
 from argus_operator.settings import ResyncSettings
+from argus_operator.tiers import TierBook
 from argus_operator.topics import DiskBudget, TopicState
 
 from tests.integration.operator.crash.tripwire import Tripwire
@@ -83,6 +88,18 @@ class Stage(Protocol):
     async def count(self, pipeline: str) -> None:
         """Counts something live in Redis, as the stream would."""
 
+    async def define_tiers(self, tiers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Changes the file that holds the tiers, under the operator's feet."""
+
+    async def send(self, pipeline: str, sent: int, counted: int) -> None:
+        """A pipeline's log has taken `sent` records, of which ingest counted the last ones."""
+
+    async def lose_usage(self) -> None:
+        """Redis forgets what it has counted of the tenant's quota."""
+
+    async def use_key(self, name: str, moment: datetime) -> None:
+        """Ingest notes when a key of the Secret was used."""
+
     async def lose_table(self, uid: str) -> None:
         """Drops of a pipeline's tables what nobody should have dropped."""
 
@@ -114,6 +131,12 @@ class Stage(Protocol):
 
     async def counters(self) -> Sequence[str]:
         """Pipelines that something is counted live of."""
+
+    async def usage(self, tenant: TenantId) -> Usage | None:
+        """What Redis has counted of a tenant's quota."""
+
+    async def used(self, tenant: TenantId) -> Mapping[KeyHash, int]:
+        """The minutes in which a tenant's keys were used, as Redis has them."""
 
     # What the operator does
 
@@ -310,14 +333,16 @@ def resync(
     replays: Replays,
     wake: Callable[[Family], None],
     reconcile: Callable[[Family], Awaitable[Verdict]],
+    tiers: TierBook,
+    usage: UsageBook,
 ) -> tuple[Resync, Sweep]:
     """The resync and the sweep as a process begins them, for rounds that are asked for singly."""
     budget = DiskBudget(None, 1.0, 1)
     settings = ResyncSettings()
-    sweep = Sweep(reconcile, Health(keeper), settings.full)
+    sweep = Sweep(reconcile, Health(keeper), tiers, usage, settings.full)
     made = Resync(
         *(cluster, registry, kafka, database, keeper, budget, wake, replays, _nobody),
-        *(sweep, _unheard, settings),
+        *(sweep, tiers, usage, _unheard, settings),
     )
     return made, sweep
 

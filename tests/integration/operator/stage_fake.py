@@ -2,14 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
+from argus_contract.keys import KeyHash, hash_key
 from argus_contract.names import TenantId
+from argus_contract.quotas import Usage, day_of, month_of
 from argus_contract.registry import TenantDocument
+from argus_contract.times import to_micros
 from argus_operator.models.common import Raw
-from argus_operator.ports import Cluster, CounterStore, Registry, Schemas, Topics
+from argus_operator.ports import Cluster, CounterStore, Registry, Schemas, Topics, UsageStore
 from argus_operator.resources import Family
 from argus_operator.schemas import PipelineObserved
+from argus_operator.settings import Tier
+from argus_operator.tiers import TierBook
 from argus_operator.topics import Action
 
 from tests.integration.operator.crash.tripwire import Engine, Tripwire
@@ -63,6 +69,7 @@ class FakeStage(Stage):
         guard(world.kafka, [*asked, "act"], Engine.KAFKA, down)
         guard(world.database, coroutines(Schemas), Engine.POSTGRES, down)
         guard(world.counters, coroutines(CounterStore), Engine.REDIS, down)
+        guard(world.usage, coroutines(UsageStore), Engine.REDIS, down)
 
     def _begin(self) -> None:
         """What is a process's own: its reconciler, and what it remembers of the registry."""
@@ -82,6 +89,8 @@ class FakeStage(Stage):
             world.replays,
             self._woken.append,
             world.reconciler.reconcile,
+            TierBook(lambda: world.tiers),
+            world.used,
         )
 
     async def apply(self, plural: str, name: str, spec: Mapping[str, object]) -> None:
@@ -108,6 +117,23 @@ class FakeStage(Stage):
 
     async def count(self, pipeline: str) -> None:
         self._counted.add((await self.id(), pipeline))
+
+    async def define_tiers(self, tiers: Mapping[str, Mapping[str, Any]]) -> None:
+        self.world.tiers = {name: Tier.model_validate(tier) for name, tier in tiers.items()}
+
+    async def send(self, pipeline: str, sent: int, counted: int) -> None:
+        self.world.write_ledger(pipeline, log_end=sent)
+        now = to_micros(self.world.now)
+        usage = Usage(day_of(now), counted, month_of(now), counted)
+        self.world.usage.usage[await self.id()] = usage
+
+    async def lose_usage(self) -> None:
+        del self.world.usage.usage[await self.id()]
+
+    async def use_key(self, name: str, moment: datetime) -> None:
+        hash_ = hash_key(self.world.cluster.secrets[SECRET].data[name])
+        minute = int(moment.timestamp()) // 60
+        self.world.usage.used.setdefault(await self.id(), {})[hash_] = minute
 
     async def lose_table(self, uid: str) -> None:
         del self.world.database.pipelines[uid]
@@ -145,10 +171,16 @@ class FakeStage(Stage):
         gone = {(tenant, pipeline) for tenant, pipeline, *_ in self.world.counters.dropped}
         return sorted(pipeline for _, pipeline in self._counted - gone)
 
+    async def usage(self, tenant: TenantId) -> Usage | None:
+        return self.world.usage.usage.get(tenant)
+
+    async def used(self, tenant: TenantId) -> Mapping[KeyHash, int]:
+        return self.world.usage.used.get(tenant, {})
+
     async def pass_time(self, seconds: float) -> None:
         self.world.now += timedelta(seconds=seconds)
         self.world.registry.now += seconds
-        self.world.database.now = self.world.now
+        self.world.database.now = self.world.usage.now = self.world.now
 
     async def restart(self) -> None:
         self.wire.rest()

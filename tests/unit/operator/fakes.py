@@ -9,10 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from argus_contract import names
+from argus_contract import names, quotas
+from argus_contract.keys import KeyHash
 from argus_contract.names import TenantId, TopicName
+from argus_contract.quotas import Usage
 from argus_contract.registry import TenantDocument
 from argus_contract.states import State
+from argus_contract.times import to_micros
 from argus_operator import documents
 from argus_operator.errors import BusyError, OperatorError, RefusedError, UnavailableError
 from argus_operator.jobs import Run, Word
@@ -27,6 +30,7 @@ from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.models.tenant import TenantSpec
 from argus_operator.schemas import PipelineObserved, PipelineTables, TenantSchema
 from argus_operator.topics import Action, Backlog, Configure, Create, Grow, TopicState
+from argus_operator.usage import Reading
 
 NAMESPACE = "shops"
 KINDS = {TENANTS: "ArgusTenant", PIPELINES: "ArgusPipeline", REPLAYS: "ArgusReplay"}
@@ -364,6 +368,10 @@ class FakeSchemas(Failing):
     """Whose books were asked for, None for all."""
     now: datetime = datetime(2026, 5, 1, 12, tzinfo=UTC)
     rows_to_expire: int = 0
+    made: dict[str, int] = field(default_factory=dict)
+    """By uid: the day on which a pipeline was made."""
+    marks: dict[tuple[str, int], int] = field(default_factory=dict)
+    """By uid and day: what the pipeline's log had taken when the day was first seen."""
 
     async def ensure_tenant(self, tenant: TenantSchema) -> None:
         self._fail()
@@ -379,6 +387,7 @@ class FakeSchemas(Failing):
         if tables.uid in self.retained or (held and held.tenant != tables.tenant):
             raise RefusedError("NameTaken", "taken")
         self.pipelines[tables.uid] = tables
+        self.made.setdefault(tables.uid, self._today)
 
     async def observe_pipeline(self, uid: str) -> PipelineObserved:
         self._fail()
@@ -477,15 +486,91 @@ class FakeSchemas(Failing):
         self.expired.append(uid)
         return self.rows_to_expire
 
+    async def mark_usage(self) -> None:
+        self._fail()
+        today = self._today
+        for uid, tables in self.pipelines.items():
+            if uid not in self.retained:
+                new = self.made.get(uid) == today
+                self.marks.setdefault((uid, today), 0 if new else self._accepted(tables))
+
+    async def usage(self) -> dict[TenantId, Usage]:
+        self._fail()
+        month = quotas.month_of(to_micros(self.now))
+        usage = {
+            id_: Usage(self._today, 0, month, 0)
+            for id_ in self.tenants
+            if id_ not in self.retained_tenants
+        }
+        for tables in self.pipelines.values():
+            id_ = tables.tenant.tenant_id
+            if id_ in usage:
+                daily, monthly = self._sent(tables)
+                held = usage[id_]
+                usage[id_] = held._replace(daily=held.daily + daily, monthly=held.monthly + monthly)
+        return usage
+
+    @property
+    def _today(self) -> int:
+        return quotas.day_of(to_micros(self.now))
+
+    def _sent(self, tables: PipelineTables) -> tuple[int, int]:
+        """What a pipeline took since its marks of today and of the first day of this month."""
+        first = quotas.day_of(to_micros(self.now.replace(day=1)))
+        marks = {day: n for (uid, day), n in self.marks.items() if uid == tables.uid}
+        accepted = self._accepted(tables)
+        of_month = [n for day, n in sorted(marks.items()) if day >= first]
+        daily = accepted - marks[self._today] if self._today in marks else 0
+        return daily, accepted - of_month[0] if of_month else 0
+
+    def _accepted(self, tables: PipelineTables) -> int:
+        books = self._books(tables)
+        return books.records - books.skipped
+
+
+@dataclass
+class FakeUsage(Failing):
+    """What ingest counts in Redis of tenants and keys."""
+
+    usage: dict[TenantId, Usage] = field(default_factory=dict)
+    used: dict[TenantId, dict[KeyHash, int]] = field(default_factory=dict)
+    now: datetime = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    raised: list[TenantId] = field(default_factory=list)
+    """Whose usage was raised, in order."""
+
+    async def read(self, limited: Sequence[TenantId], known: Sequence[TenantId]) -> Reading:
+        self._fail()
+        return Reading(
+            to_micros(self.now),
+            {tenant: self.usage[tenant] for tenant in limited if tenant in self.usage},
+            {tenant: dict(self.used[tenant]) for tenant in known if tenant in self.used},
+        )
+
+    async def raise_to(self, floors: Mapping[TenantId, Usage]) -> None:
+        self._fail()
+        now = to_micros(self.now)
+        for tenant, floor in floors.items():
+            self.raised.append(tenant)
+            held = self.usage.get(tenant, Usage.none(now))
+            self.usage[tenant] = held.at(now).raised(floor)
+
 
 @dataclass
 class FakeCounters(Failing):
-    """Live counters."""
+    """Counters that go with their owner."""
 
+    usage: FakeUsage = field(default_factory=FakeUsage)
     dropped: list[tuple[TenantId, str, TopicName, int]] = field(default_factory=list)
+    dropped_tenants: list[TenantId] = field(default_factory=list)
 
     async def drop(
         self, tenant: TenantId, pipeline: str, topic: TopicName, partitions: int
     ) -> None:
         self._fail()
         self.dropped.append((tenant, pipeline, topic, partitions))
+
+    async def drop_tenant(self, tenant: TenantId) -> None:
+        self._fail()
+        self.dropped_tenants.append(tenant)
+        self.usage.usage.pop(tenant, None)
+        self.usage.used.pop(tenant, None)

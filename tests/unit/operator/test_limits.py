@@ -54,3 +54,36 @@ def test_an_override_replaces_only_its_bucket(
 def test_an_unknown_tier_is_refused_by_name() -> None:
     with pytest.raises(RefusedError, match=r"'silver'.*gold, standard"):
         limits.resolve(spec(tier="silver"), TIERS)
+
+
+FREE = Tier.model_validate(
+    {"quota": {"daily": 10_000, "monthly": 0}, "concurrency": 7, "mode": "observe"}
+)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ({}, (10_000, None, 7, True)),
+        ({"quota": {"daily": 0}}, (None, None, 7, True)),
+        ({"quota": {"monthly": 50_000}}, (10_000, 50_000, 7, True)),
+        ({"quota": {"daily": 6_000, "monthly": 60_000}}, (6_000, 60_000, 7, True)),
+        ({"concurrency": 9}, (10_000, None, 9, True)),
+        ({"mode": "enforce"}, (10_000, None, 7, False)),
+    ],
+)
+def test_quotas_concurrency_and_mode_are_overridden_one_by_one(
+    override: dict[str, object], expected: tuple[int | None, int | None, int, bool]
+) -> None:
+    found = limits.resolve(spec(tier="free", rateLimit=override), {"free": FREE})
+
+    assert (found.daily, found.monthly, found.concurrency, found.observe) == expected
+
+
+def test_a_tier_of_release_0_1_has_neither_quota_nor_concurrency() -> None:
+    found = limits.resolve(spec(), TIERS)
+
+    assert (found.daily, found.monthly, found.concurrency, found.observe) == (
+        *(None, None, None),
+        False,
+    )

@@ -14,6 +14,7 @@ from argus_operator.reconcile.sweep import Sweep
 from argus_operator.resources import Family, ReplayKey
 from argus_operator.resync import Resync
 from argus_operator.settings import ResyncSettings
+from argus_operator.tiers import TierBook
 from argus_operator.topics import DiskBudget
 from prometheus_client import REGISTRY
 
@@ -33,7 +34,10 @@ class Watched:
         self.replays: list[ReplayKey] = []
         self.listed: list[tuple[str, int]] = []
         self.budget = DiskBudget(1 << 40, 1.0, 1)
-        self.sweep = Sweep(world.reconciler.reconcile, Health(world.keeper), full=600)
+        self.tiers = TierBook(lambda: world.tiers)
+        self.sweep = Sweep(
+            world.reconciler.reconcile, Health(world.keeper), self.tiers, world.used, full=600
+        )
         self.resync = Resync(
             world.cluster,
             world.registry,
@@ -45,6 +49,8 @@ class Watched:
             world.replays,
             self.replays.append,
             self.sweep,
+            self.tiers,
+            world.used,
             lambda plural, found: self.listed.append((plural, len(found))),
             SETTINGS,
         )

@@ -31,7 +31,10 @@ class Swept:
 
     def __post_init__(self) -> None:
         health = Health(self.world.keeper)
-        self.sweep = Sweep(self._reconcile, health, FULL, lambda: self.now)
+        world = self.world
+        self.sweep = Sweep(
+            self._reconcile, health, lambda: world.tiers, world.used, FULL, lambda: self.now
+        )
 
     async def _reconcile(self, family: Family) -> Verdict:
         if self.scripted:
@@ -44,6 +47,7 @@ class Swept:
         self.now += 30
         world.keeper.recall(await world.cluster.objects(PIPELINES))
         await world.keeper.refresh()
+        await world.used.refresh(world.registry.documents)
         facts: dict[str, Any] = {
             "at": self.now,
             "tenants": await world.cluster.objects(TENANTS),

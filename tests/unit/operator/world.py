@@ -19,6 +19,7 @@ from argus_operator.reconcile.removal import Removal
 from argus_operator.reconcile.replays import ReplayReconciler
 from argus_operator.reconcile.status import StatusWriter
 from argus_operator.reconcile.tenants import KeyStep
+from argus_operator.reconcile.usage import UsageBook
 from argus_operator.reconcile.verdict import Verdict
 from argus_operator.resources import Family
 from argus_operator.settings import Tier, Tiers
@@ -32,6 +33,7 @@ from tests.unit.operator.fakes import (
     FakeRegistry,
     FakeSchemas,
     FakeTopics,
+    FakeUsage,
 )
 
 SHOP = "shop"
@@ -58,6 +60,7 @@ class World:
     kafka: FakeTopics = field(default_factory=FakeTopics)
     registry: FakeRegistry = field(default_factory=FakeRegistry)
     database: FakeSchemas = field(default_factory=FakeSchemas)
+    usage: FakeUsage = field(default_factory=FakeUsage)
     counters: FakeCounters = field(default_factory=FakeCounters)
     jobs: FakeJobs = field(default_factory=FakeJobs)
     tiers: Tiers = field(default_factory=lambda: {"standard": Tier()})
@@ -66,6 +69,8 @@ class World:
     def __post_init__(self) -> None:
         budget = DiskBudget(self.disk, 1.0, 1)
         self.keeper = Bookkeeper(self.database)
+        self.counters.usage = self.usage
+        self.used = UsageBook(self.usage, self.database)
         health = Health(self.keeper)
         self.reconciler = FamilyReconciler(
             self.cluster,
@@ -77,6 +82,7 @@ class World:
             Removal(self.cluster, self.kafka, self.database, self.counters, budget),
             StatusWriter(self.cluster, lambda: self.now),
             lambda: self.tiers,
+            self.used,
             settle=3.0,
         )
         self.replays = ReplayReconciler(
@@ -97,7 +103,7 @@ class World:
         """One look, `seconds` after the one before."""
         self.now += timedelta(seconds=seconds)
         self.registry.now += seconds
-        self.database.now = self.now
+        self.database.now = self.usage.now = self.now
         return await self.reconciler.reconcile(FAMILY)
 
     async def settle(self) -> None:
@@ -128,11 +134,13 @@ class World:
         self.database.written.setdefault(self.uid(PIPELINES, name), {}).update(fields)
 
     async def look(self) -> None:
-        """What a round of the resync does: the ledger is read, and the family looked at."""
+        """What a round of the resync does: ledger and usage are read, and the family looked at."""
         self.now += timedelta(seconds=30)
-        self.database.now = self.now
+        self.database.now = self.usage.now = self.now
         self.keeper.recall(await self.cluster.objects(PIPELINES))
         await self.keeper.refresh()
+        await self.used.mark()
+        await self.used.refresh(self.registry.documents)
         await self.reconcile(seconds=0)
 
     def topic(self, name: str = WEB) -> TopicName:
