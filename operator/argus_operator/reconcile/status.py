@@ -39,7 +39,8 @@ class StatusWriter:
         self, subject: Resource, merged: Sequence[Condition], facts: Mapping[str, Any]
     ) -> None:
         status = {**facts, "conditions": [_dump(condition) for condition in merged]}
-        news = {name: value for name, value in status.items() if subject.status.get(name) != value}
+        held = subject.status
+        news = {k: _change(held.get(k), v) for k, v in status.items() if held.get(k) != v}
         if not news:
             return
         repairs.note("status")
@@ -79,6 +80,13 @@ class StatusWriter:
         merged = [renewed.pop(old.type, old) for old in subject.conditions]
         figures = {} if standing is None else standing.figures
         await self._put(subject, [*merged, *renewed.values()], figures)
+
+
+def _change(held: Any, wanted: Any) -> Any:
+    """What a merge patch has to say to make the one of the other: of a member that goes, null."""
+    if not (isinstance(held, Mapping) and isinstance(wanted, Mapping)):
+        return wanted
+    return dict.fromkeys(held) | {k: _change(held.get(k), v) for k, v in wanted.items()}
 
 
 def _worth_telling(condition: Condition, before: Sequence[Condition]) -> bool:

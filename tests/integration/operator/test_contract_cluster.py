@@ -113,6 +113,18 @@ class TestCluster:
         found = await stage.present()
 
         assert found.status == {"role": "b", "schema": "c"}
+
+    @BOTH
+    async def test_a_member_of_a_status_is_merged_too(self, stage: Stage) -> None:
+        meta = (await stage.present()).meta
+        spent = {"limit": 5_000, "usedPercent": 5, "resetsAt": "2026-05-02T00:00:00Z"}
+        quota = {"daily": spent, "monthly": spent}
+        await stage.cluster.patch_status(TENANTS, meta, {"quota": quota})
+        changed = {"daily": {"usedPercent": 10}, "monthly": None}
+        await stage.cluster.patch_status(TENANTS, meta, {"quota": changed})
+        found = await stage.present()
+
+        assert found.status["quota"] == {"daily": spent | {"usedPercent": 10}}
         assert found.meta.generation == 1
 
     @BOTH

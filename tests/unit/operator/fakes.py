@@ -56,6 +56,15 @@ def away(reason: str) -> UnavailableError:
     return UnavailableError(reason, f"{reason}: no answer")
 
 
+def _merged(held: Any, patch: Any) -> Any:
+    """As RFC 7396 has it: null removes, and what a patch does not name stays."""
+    if not isinstance(patch, Mapping):
+        return patch
+    found = dict(held) if isinstance(held, Mapping) else {}
+    found |= {name: _merged(found.get(name), value) for name, value in patch.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 @dataclass
 class FakeCluster(Failing):
     """The API server's store, with finalizers, generations and optimistic concurrency."""
@@ -141,8 +150,7 @@ class FakeCluster(Failing):
         if found is None:
             return
         self.status_writes += 1
-        merged = found.get("status", {}) | dict(status)
-        found["status"] = {name: value for name, value in merged.items() if value is not None}
+        found["status"] = _merged(found.get("status"), status)
         found["metadata"]["resourceVersion"] = self._version()
 
     async def set_finalizer(self, plural: str, meta: Meta, present: bool) -> None:
