@@ -37,6 +37,10 @@ SPEC: dict[str, Any] = {
     "deadLetter": {"retention": {"bytes": "16Mi"}},
     "deletionPolicy": "Delete",
 }
+LIMITED: dict[str, Any] = {
+    "deletionPolicy": "Delete",
+    "rateLimit": {"quota": {"daily": 1_000_000, "monthly": 10_000_000}},
+}
 SETTINGS = {
     "ARGUS_RESYNC__INTERVAL": str(INTERVAL_S),
     "ARGUS_RESYNC__FULL": str(FULL_S),
@@ -108,7 +112,7 @@ async def test_at_rest_nothing_is_asked_one_by_one(
         namespace = await operator.namespace()
         names = [f"shop-{number}" for number in range(TENANTS)]
         for name in names:
-            await operator.create("argustenants", namespace, name, {"deletionPolicy": "Delete"})
+            await operator.create("argustenants", namespace, name, LIMITED)
             spec = SPEC | {"tenantRef": {"name": name}}
             await operator.create("arguspipelines", namespace, name, spec)
         ready = [

@@ -89,6 +89,19 @@ async def test_a_quota_that_is_taken_away_leaves_the_status(limited: World) -> N
     assert "quota" not in limited.cluster.status(TENANTS, SHOP)
 
 
+async def test_one_of_two_quotas_that_is_taken_away_leaves_the_status(limited: World) -> None:
+    limited.tenant({"rateLimit": {"quota": {"daily": 10_000, "monthly": 20_000}}})
+    await limited.reconcile()
+    assert set(limited.cluster.status(TENANTS, SHOP)["quota"]) == {"daily", "monthly"}
+    limited.tenant({"rateLimit": {"quota": {"daily": 0, "monthly": 20_000}}})
+    await limited.reconcile()
+    assert set(limited.cluster.status(TENANTS, SHOP)["quota"]) == {"monthly"}
+
+    writes = limited.cluster.status_writes
+    await limited.reconcile()
+    assert limited.cluster.status_writes == writes
+
+
 async def test_figures_stay_while_redis_is_away(limited: World) -> None:
     spend(limited, 10_000)
     await limited.look()

@@ -29,6 +29,7 @@ class TestTiers:
     async def test_another_version_of_the_file_applies_without_a_restart(
         self, running: Stage
     ) -> None:
+        await running.settle()
         assert await running.woken() == set()
         await running.define_tiers({"standard": SLOW})
         assert await running.woken() == {running.family}
@@ -40,6 +41,7 @@ class TestTiers:
         assert (found.concurrency, found.observe) == (5, True)
 
     async def test_a_change_of_another_tier_wakes_nobody(self, running: Stage) -> None:
+        await running.settle()
         assert await running.woken() == set()
         await running.define_tiers({"standard": {}, "slow": SLOW})
 
@@ -121,6 +123,7 @@ class TestQuota:
 
     async def test_at_rest_nobody_is_woken(self, running: Stage) -> None:
         await self.begin(running, 6_000)
+        await running.settle()
         assert await running.woken() == set()
         await running.send(WEB, 6_000, 6_100)
 
