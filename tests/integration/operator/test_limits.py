@@ -1,21 +1,22 @@
-"""The running operator, tiers that change under it, and a Redis that forgets."""
+"""The running operator and an edge, tiers that change under them, and a Redis that forgets."""
 
 import asyncio
+import base64
+import dataclasses
 import json
 import secrets
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
-from argus_contract import quotas, redis_keys
+from argus_contract import redis_keys
 from argus_contract.names import TenantId
-from argus_contract.quotas import Usage
 from argus_runtime.registry import RegistryTail
 from redis.asyncio import Redis
 
+from tests.integration.ingest.conftest import Edge, open_broker, running_edge
 from tests.integration.operator import process
 from tests.integration.operator.apiserver import ApiServer
 from tests.integration.operator.process import Engines, Operator
@@ -31,7 +32,9 @@ SMALL = {
     "deletionPolicy": "Delete",
 }
 LIMITED = {"deletionPolicy": "Delete", "tier": "free"}
-FREE = {"quota": {"daily": 10_000}}
+QUOTA = 10
+FREE = {"quota": {"daily": QUOTA}}
+EVENT = b'{"event": "quota"}'
 
 
 @asynccontextmanager
@@ -67,7 +70,7 @@ async def test_tiers_apply_without_a_restart_and_a_lost_count_is_made_good(
         id_ = TenantId(tenant["status"]["id"])
 
         await _change_tiers(operator, tiers, id_)
-        await _forget(operator, namespace, id_, made["status"]["topic"])
+        await _use_up(operator, namespace, id_, made["status"]["topic"])
 
         for plural, name in ((PIPELINES, "web"), (TENANTS, "shop")):
             await operator.delete(plural, namespace, name)
@@ -88,29 +91,53 @@ async def _change_tiers(operator: Operator, tiers: Path, id_: TenantId) -> None:
         await eventually(lambda: _metric(operator, "argus_operator_tiers_invalid 1.0"), 20)
         assert daily() is None
         define(tiers, json.dumps({"standard": {}, "free": FREE}))
-        await eventually(lambda: daily() == 10_000, 20)
+        await eventually(lambda: daily() == QUOTA, 20)
         assert await _metric(operator, "argus_operator_tiers_invalid 0.0")
 
 
-async def _forget(operator: Operator, namespace: str, id_: TenantId, topic: str) -> None:
-    """A count that is lost is back within a round, and so is what the status says of it."""
-    key, now = redis_keys.usage(id_), time.time_ns() // 1_000
-    spent = Usage(quotas.day_of(now), 10_000, quotas.month_of(now), 10_000)
-    async with Redis.from_url(operator.engines.redis_url) as redis:
-        connection = await asyncpg.connect(operator.engines.database)
-        await connection.execute("SELECT argus.open_partition($1, 0, 0)", topic)
-        await connection.execute("SELECT argus.sample($1, '{0}', '{10000}', '{NULL}')", [topic])
-        await connection.close()
-        await redis.set(key, quotas.render(spent), ex=600)
+async def _use_up(operator: Operator, namespace: str, id_: TenantId, topic: str) -> None:
+    """What is refused once a quota is used up stays so though Redis forgets what was counted."""
+    path = f"api/v1/namespaces/{namespace}/secrets/shop-argus-keys"
+    held = await operator.kubernetes.call("GET", path)
+    key = base64.b64decode(held["data"]["default"]).decode()
+    async with edge_of(operator) as edge, Redis.from_url(operator.engines.redis_url) as redis:
+        answers = [(await edge.post(key, EVENT)).status_code for _ in range(QUOTA + 1)]
+        assert answers == [202] * QUOTA + [429]
+        await _stream_reports(operator, topic)
+        exceeded = await operator.wait(TENANTS, namespace, "shop", "QuotaExceeded")
+        assert exceeded["status"]["quota"]["daily"]["usedPercent"] == 100
+
+        await redis.delete(redis_keys.usage(id_))
+
+        async def refused() -> bool:
+            return (await edge.post(key, EVENT)).status_code == 429
+
+        await eventually(refused, 20, every=0.5)
         await operator.wait(TENANTS, namespace, "shop", "QuotaExceeded")
 
-        await redis.delete(key)
+    async def dated() -> bool:
+        found = await operator.get(TENANTS, namespace, "shop")
+        return found is not None and "lastUsed" in found["status"]["keys"][0]
 
-        async def back() -> bool:
-            return await redis.get(key) == quotas.render(spent)
+    await eventually(dated, 20)
 
-        await eventually(back, 20)
-        await operator.wait(TENANTS, namespace, "shop", "QuotaExceeded")
+
+@asynccontextmanager
+async def edge_of(operator: Operator) -> AsyncIterator[Edge]:
+    """An ingest process that follows the operator's registry, and soon tells of keys."""
+    async with open_broker(operator.engines.kafka) as opened:
+        broker = dataclasses.replace(opened, registry_topic=operator.registry_topic)
+        async with running_edge(broker, LIMITS__USES_INTERVAL="1") as edge:
+            await edge.until_ready()
+            yield edge
+
+
+async def _stream_reports(operator: Operator, topic: str) -> None:
+    """As the stream does: where the log ends."""
+    connection = await asyncpg.connect(operator.engines.database)
+    await connection.execute("SELECT argus.open_partition($1, 0, 0)", topic)
+    await connection.execute("SELECT argus.sample($1, '{0}', $2, '{NULL}')", [topic], [QUOTA])
+    await connection.close()
 
 
 async def _metric(operator: Operator, line: str) -> bool:
