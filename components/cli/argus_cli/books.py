@@ -3,11 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 
-from argus_contract.names import TopicName, dead_letter_topic
-
-from argus_cli.audit import Books, Recorded, Written
+from argus_cli.audit import Books, Recorded
 from argus_cli.database import Counted, Database, Snapshot
 from argus_cli.ledger import Facts, Line, Summary
 from argus_cli.log import Log
@@ -50,13 +47,9 @@ async def _books(counted: Counted, lines: list[Line], snapshot: Snapshot, log: L
         == (counted.namespace, counted.tenant, counted.pipeline)
     )
     recorded: dict[str, Recorded] = {}
-    letters: dict[str, Written] = {}
-    retention: timedelta | None = None
     for topic in {line.topic for line in own}:
-        letters_topic = dead_letter_topic(TopicName(topic))
         recorded |= snapshot.recorded[topic]
-        letters |= await log.written(letters_topic)
-        retention = await log.retention(letters_topic)
+    topic, kept = counted.dead_letter_topic, counted.dead_letter_retention
     return Books(
         namespace=counted.namespace,
         tenant=counted.tenant,
@@ -65,8 +58,8 @@ async def _books(counted: Counted, lines: list[Line], snapshot: Snapshot, log: L
         rows=counted.rows,
         letters_expired=counted.letters_expired,
         recorded=recorded,
-        letters=letters,
-        letter_retention=retention,
+        letters=await log.written(topic),
+        letter_retention=await log.retention(topic, kept),
         now=snapshot.now,
     )
 

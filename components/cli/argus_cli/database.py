@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -62,8 +62,10 @@ from argus.pipeline_ledger
 where ($1::text is null or namespace = $1) and ($2::text is null or tenant = $2)
 """
 _COUNTS: Final = """
-select namespace, tenant, pipeline, rows, letters_expired
-from argus.audit
+select namespace, tenant, a.pipeline, rows, letters_expired,
+       p.dead_letter_topic, p.dead_letter_retention
+from argus.audit a
+join argus.pipelines p using (pipeline_uid)
 where ($1::text is null or namespace = $1) and ($2::text is null or tenant = $2)
 """
 _RECORDED: Final = """
@@ -90,13 +92,18 @@ _POSITIONS: Final = "select partition, next_offset from argus.offsets where topi
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """One pipeline of `argus.audit`: rows in its table, recorded letters dropped by age."""
+    """One pipeline of `argus.audit`: rows in its table, recorded letters dropped by age.
+
+    `dead_letter_retention` is what its spec says.
+    """
 
     namespace: str
     tenant: str
     pipeline: str
     rows: int
     letters_expired: int
+    dead_letter_topic: str
+    dead_letter_retention: timedelta
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ async def _table(
 
 async def show(settings: Settings, console: Console, key: Key, *, raw: bool) -> None:
     """Prints one letter in full, or its bytes alone; raises UnknownError where it is not there."""
-    topic = dead_letter_topic(TopicName(key.topic))
+    topic = await _letters_of(settings, TopicName(key.topic))
     async with AsyncExitStack() as stack:
         view = await opened(stack, settings)
         letter = await _find(view.log, topic, key)
@@ -129,6 +129,15 @@ async def show(settings: Settings, console: Console, key: Key, *, raw: bool) -> 
         console.print(f"{len(letter.value):,} bytes that are no text: --raw writes them.")
     else:
         console.print(text, markup=False, soft_wrap=True)
+
+
+async def _letters_of(settings: Settings, topic: TopicName) -> TopicName:
+    """Where the letters of a topic are; of one that no pipeline has, where ARGUS would put them."""
+    documents = await registry.snapshot(settings.require_kafka(), settings.registry_topic)
+    for route in Scope().routes(documents.values()):
+        if route.pipeline.topic == topic:
+            return route.pipeline.dead_letter_topic
+    return dead_letter_topic(topic)
 
 
 async def _find(view: Log, topic: str, key: Key) -> Letter:

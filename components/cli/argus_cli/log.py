@@ -13,6 +13,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAuthorizationFailedError
 from argus_contract import headers
 from argus_contract.times import to_micros
 from argus_runtime import kafka
@@ -137,8 +138,11 @@ class Log:
                 return list(fetched[where])
         return []
 
-    async def retention(self, topic: str) -> timedelta | None:
-        """How long the broker keeps the records of a topic, None for ever."""
+    async def retention(self, topic: str, otherwise: timedelta | None = None) -> timedelta | None:
+        """How long the broker keeps the records of a topic, None for ever.
+
+        `otherwise` where that is not for us to know. Raises UnknownError without such a topic.
+        """
         admin = AIOKafkaAdminClient(**self._options)
         async with self._asking():
             await admin.start()
@@ -148,6 +152,8 @@ class Log:
             finally:
                 await admin.close()
         [(error, message, _, _, entries)] = response.resources
+        if error == TopicAuthorizationFailedError.errno:
+            return otherwise
         if error:
             raise UnknownError(f"Kafka does not say the retention of {topic}: {message}")
         milliseconds = int({entry[0]: entry[1] for entry in entries}[_RETENTION])

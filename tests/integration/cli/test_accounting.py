@@ -7,6 +7,7 @@ from argus_cli.accounting import ledger
 from argus_cli.ledger import Verdict
 from argus_cli.scope import Name, Scope
 from argus_cli.settings import Settings
+from argus_contract.names import TopicName
 from argus_contract.rejects import Code
 from rich.console import Console
 
@@ -58,6 +59,19 @@ async def test_a_pipeline_is_shown_with_its_dead_letters_by_reason(
     assert pipeline["dead_lettered_by_reason"] == {"too_deep": 2, "invalid_event": 1}
     assert [one["partition"] for one in pipeline["partitions"]] == [0, 1]
     assert all(check["holds"] for check in pipeline["audit"])
+
+
+async def test_letters_are_counted_in_a_topic_that_another_named(
+    world: World, settings: Settings, console: Console
+) -> None:
+    letters = TopicName(f"letters-of-{world.namespace}")
+    web = await world.add_pipeline("web", letters=letters)
+    await world.produce(web, [event(), reject(Code.TOO_DEEP, b"[")])
+    async with world.stream():
+        await world.settled(web, 2)
+
+    scope = Scope(pipeline=Name(world.namespace, "web"))
+    assert await shown(settings, console, scope, audit=True) is Verdict.BALANCED
 
 
 async def test_what_is_unread_is_in_flight_and_a_missing_row_unbalanced(

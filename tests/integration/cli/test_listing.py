@@ -8,6 +8,7 @@ from argus_cli.errors import UnknownError
 from argus_cli.letters import Filter, Key
 from argus_cli.scope import Name, Scope
 from argus_cli.settings import Settings
+from argus_contract.names import TopicName
 from argus_contract.registry import Pipeline
 from argus_contract.rejects import Code
 from rich.console import Console
@@ -114,3 +115,17 @@ async def test_a_letter_that_is_not_there_is_said(
         await listing.show(settings, console, Key(pipeline.topic, 0, offset), raw=False)
     with pytest.raises(UnknownError, match="nowhere"):
         await listing.show(settings, console, Key("nowhere", 0, 1), raw=False)
+
+
+async def test_a_letter_is_found_in_a_topic_that_another_named(
+    world: World, settings: Settings, console: Console, printed: Printed
+) -> None:
+    letters = TopicName(f"letters-of-{world.namespace}")
+    made = await world.add_pipeline("web", letters=letters)
+    await world.produce(made, [reject(Code.UNKNOWN_FIELD, RAW, error="no such field")])
+    async with world.stream():
+        await world.settled(made, 1)
+
+    await listing.show(settings, console, Key(made.topic, 0, 0), raw=False)
+
+    assert "no such field" in printed()

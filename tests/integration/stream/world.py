@@ -158,15 +158,24 @@ class World:
             await admin.close()
         self._topics.append(name)
 
-    async def add_pipeline(self, name: str, partitions: int = 1, window: int = 7 * DAY) -> Pipeline:
-        """A pipeline as the operator makes it: SQL, topics, then the registry."""
+    async def add_pipeline(
+        self,
+        name: str,
+        partitions: int = 1,
+        window: int = 7 * DAY,
+        letters: names.TopicName | None = None,
+    ) -> Pipeline:
+        """A pipeline as the operator makes it: SQL, topics, then the registry.
+
+        `letters` is where its dead letters go, if not where ARGUS would put them.
+        """
         uid = new_uid()
         topic = names.topic(self.namespace, name, uid)
         pipeline = Pipeline(
             uid=uid,
             name=name,
             topic=topic,
-            dead_letter_topic=names.dead_letter_topic(topic),
+            dead_letter_topic=letters or names.dead_letter_topic(topic),
             partitions=partitions,
             schema=self.schema,
             table=names.table(name),
