@@ -133,9 +133,10 @@ END
 $$;
 
 -- Invariant: the pipeline's row says what was asked for, and its three tables exist accordingly.
--- Raises AR404 without the tenant, AR409 where name or topic belong to another pipeline, or this
+-- Raises AR404 without the tenant, AR409 where name or topics belong to another pipeline, or this
 -- one was retained. dead_letter_retention is how long Kafka keeps dead letters; null leaves it as
--- it is.
+-- it is. A topic is one pipeline's alone and in one part: what one writes as letters is no other's
+-- log.
 CREATE OR REPLACE FUNCTION argus.ensure_pipeline(
     tenant_id text, pipeline_uid text, pipeline text, topic text, dead_letter_topic text,
     partitions integer, chunk_interval interval, retention interval, dedupe_window interval,
@@ -148,12 +149,32 @@ DECLARE
     tenant argus.tenants;
     relation text;
     reader text;
+    holder text;
 BEGIN
     SELECT * INTO tenant FROM argus.tenants t
     WHERE t.tenant_id = ensure_pipeline.tenant_id AND t.retained_at IS NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'AR404', MESSAGE = format('there is no tenant %s', ensure_pipeline.tenant_id);
+    END IF;
+
+    IF NOT starts_with(ensure_pipeline.topic, 'argus.') THEN -- those are made for one uid alone
+        PERFORM pg_advisory_xact_lock(hashtextextended('argus: topics of others', 0));
+        SELECT format('%s of %s', p.pipeline, p.tenant_id)
+            || CASE WHEN p.retained_at IS NULL THEN '' ELSE ', which was retained' END
+        INTO holder
+        FROM argus.pipelines p
+        WHERE p.pipeline_uid <> ensure_pipeline.pipeline_uid
+          AND ARRAY[p.topic, p.dead_letter_topic]
+           && ARRAY[ensure_pipeline.topic, ensure_pipeline.dead_letter_topic]
+        LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'AR409',
+                MESSAGE = format('topic %s or %s belongs to pipeline %s', ensure_pipeline.topic,
+                                 ensure_pipeline.dead_letter_topic, holder),
+                HINT = 'delete this resource and make one that names other topics';
+        END IF;
     END IF;
 
     BEGIN

@@ -283,7 +283,8 @@ def _unavailable(error: Exception) -> UnavailableError:
 def _translate(error: Exception) -> RefusedError | BusyError | UnavailableError:
     match getattr(error, "sqlstate", None):
         case "AR409":
-            return RefusedError("NameTaken", f"{error}: delete this resource and use another name")
+            way_out = getattr(error, "hint", None) or "delete this resource and use another name"
+            return RefusedError("NameTaken", f"{error.args[0]}: {way_out}")
         case "AR404":
             return BusyError("NotThereYet", str(error))
         case _:

@@ -137,6 +137,29 @@ class TestSchemas:
             await database_port.ensure_pipeline(tables(schemas.tenant_schema(tenant_meta())))
 
     @BOTH
+    @pytest.mark.parametrize("crossed", [False, True])
+    async def test_a_topic_is_one_pipelines_alone_whatever_its_part(
+        self, database_port: Schemas, crossed: bool
+    ) -> None:
+        tenant = schemas.tenant_schema(tenant_meta())
+        await database_port.ensure_tenant(tenant)
+        held, letters, free = (unused("") for _ in range(3))
+        first = dataclasses.replace(tables(tenant), topic=held, dead_letter_topic=letters)
+        events, dead = (free, held) if crossed else (held, free)
+        second = dataclasses.replace(
+            tables(tenant), pipeline="other", topic=events, dead_letter_topic=dead
+        )
+        await database_port.ensure_pipeline(first)
+        with pytest.raises(RefusedError, match=r"names? other topics"):
+            await database_port.ensure_pipeline(second)
+
+        await database_port.retain_pipeline(first.uid)
+        with pytest.raises(RefusedError, match=r"names? other topics"):
+            await database_port.ensure_pipeline(second)
+        await database_port.drop_pipeline(first.uid)
+        await database_port.ensure_pipeline(second)
+
+    @BOTH
     async def test_what_was_retained_is_nobodys_again(self, database_port: Schemas) -> None:
         _, wanted = await provisioned(database_port)
         for _ in range(2):

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -265,9 +265,15 @@ class FakeTopics(Failing):
     done: list[Action] = field(default_factory=list)
     unread: Backlog = field(default_factory=lambda: Backlog(0.0, False))
 
-    async def matching(self, prefix: str) -> dict[TopicName, TopicState]:
+    async def matching(
+        self, prefix: str, others: Collection[TopicName] = ()
+    ) -> dict[TopicName, TopicState]:
         self._fail()
-        return {name: state for name, state in self.topics.items() if name.startswith(prefix)}
+        return {
+            name: state
+            for name, state in self.topics.items()
+            if name.startswith(prefix) or name in others
+        }
 
     async def observe(self, topics: Iterable[TopicName]) -> dict[TopicName, TopicState]:
         self._fail()
@@ -394,6 +400,10 @@ class FakeSchemas(Failing):
         held = self.pipelines.get(tables.uid)
         if tables.uid in self.retained or (held and held.tenant != tables.tenant):
             raise RefusedError("NameTaken", "taken")
+        logs = {tables.topic, tables.dead_letter_topic}
+        for other in self.pipelines.values():
+            if other.uid != tables.uid and logs & {other.topic, other.dead_letter_topic}:
+                raise RefusedError("NameTaken", f"name other topics than {other.pipeline}'s")
         self.pipelines[tables.uid] = tables
         self.made.setdefault(tables.uid, self._today)
 
