@@ -14,6 +14,7 @@ from argus_contract.keys import KeyHash
 from argus_contract.names import TenantId
 from argus_contract.registry import Key, Limits, Pipeline, TenantDocument
 
+from argus_operator import topics
 from argus_operator.models import units
 from argus_operator.models.common import Meta
 from argus_operator.models.pipeline import PipelineSpec
@@ -37,12 +38,12 @@ class Conflict:
 def entry(tenant: TenantSchema, meta: Meta, spec: PipelineSpec, topic: TopicState) -> Pipeline:
     """A pipeline as the data path knows it; the topic's facts are those that Kafka has."""
     chunk = units.seconds(spec.storage.chunk_interval)
-    name = names.topic(meta.namespace, meta.name, meta.uid)
+    logs = topics.named(meta, spec)
     return Pipeline(
         uid=meta.uid,
         name=meta.name,
-        topic=name,
-        dead_letter_topic=names.dead_letter_topic(name),
+        topic=logs.events,
+        dead_letter_topic=logs.letters,
         partitions=topic.partitions,
         schema=tenant.schema,
         table=names.table(meta.name),

@@ -1,6 +1,6 @@
 """What the logic asks of its adapters: the seams at which unit tests put fakes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from argus_contract.names import TenantId, TopicName
@@ -61,7 +61,9 @@ class Jobs(Protocol):
 class Topics(Protocol):
     """Kafka's administration; see adapters.kafka."""
 
-    async def matching(self, prefix: str) -> dict[TopicName, TopicState]: ...
+    async def matching(
+        self, prefix: str, others: Collection[TopicName] = ()
+    ) -> dict[TopicName, TopicState]: ...
 
     async def observe(self, topics: Iterable[TopicName]) -> dict[TopicName, TopicState]: ...
 

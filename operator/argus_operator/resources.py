@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from argus_contract.names import TopicName
 from pydantic import ValidationError
 
+from argus_operator import topics
 from argus_operator.models import pipeline, replay, tenant
 from argus_operator.models.common import Condition, ConditionStatus, DeletionPolicy, Meta, Raw
 from argus_operator.models.pipeline import PipelineSpec
@@ -88,6 +90,21 @@ class Pipeline(Resource):
     def retains(self) -> bool:
         """Whether its data outlives it; so it does where the spec cannot tell."""
         return self.spec is None or self.spec.deletion_policy is DeletionPolicy.RETAIN
+
+    @property
+    def logs(self) -> topics.Names:
+        """Its topics; where the spec cannot tell, those that it was last known with."""
+        if self.spec is not None:
+            return topics.named(self.meta, self.spec)
+        events, letters = self.status.get("topic"), self.status.get("deadLetterTopic")
+        if not events or not letters:
+            return topics.made(self.meta)
+        return topics.Names(TopicName(events), TopicName(letters))
+
+    @property
+    def external(self) -> bool:
+        """Whether its topics are somebody else's."""
+        return self.spec is not None and self.spec.topic.external is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,8 +164,10 @@ class Resync:
         """What Kafka holds, and the marker once more; Kafka being away stops no round."""
         self._stock = None
         try:
-            stock = await self._kafka.matching(TOPIC_PREFIX)
-            self._budget.observe(stock)
+            stock = await self._kafka.matching(TOPIC_PREFIX, _elsewhere(self._pipelines))
+            self._budget.observe(
+                {name: state for name, state in stock.items() if name.startswith(TOPIC_PREFIX)}
+            )
             metrics.DISK_ASKED.set(self._budget.asked)
             metrics.DISK_ALLOWED.set(self._budget.limit or 0)
             await self._registry.mark()
@@ -225,6 +227,13 @@ def _registered(tenants: Iterable[Raw]) -> list[TenantId]:
         for meta in [raw["metadata"]]
         if (raw.get("status") or {}).get("id") and "deletionTimestamp" not in meta
     ]
+
+
+def _elsewhere(pipelines: Iterable[Raw]) -> set[TopicName]:
+    """Topics of pipelines that ARGUS did not make, by the pipelines' own status."""
+    statuses = (raw.get("status") or {} for raw in pipelines)
+    named = {s.get(name, TOPIC_PREFIX) for s in statuses for name in ("topic", "deadLetterTopic")}
+    return {TopicName(name) for name in named if not name.startswith(TOPIC_PREFIX)}
 
 
 def _count(kind: str, objects: Iterable[Raw]) -> None:

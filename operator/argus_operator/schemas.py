@@ -10,6 +10,7 @@ from datetime import timedelta
 from argus_contract import names
 from argus_contract.names import TenantId, TopicName
 
+from argus_operator import topics
 from argus_operator.errors import RefusedError
 from argus_operator.models import units
 from argus_operator.models.common import Meta
@@ -77,13 +78,13 @@ def pipeline_tables(
     tenant: TenantSchema, meta: Meta, spec: PipelineSpec, partitions: int
 ) -> PipelineTables:
     """The tables that a pipeline is given; `partitions` are those that the topic has."""
-    topic = names.topic(meta.namespace, meta.name, meta.uid)
+    logs = topics.named(meta, spec)
     return PipelineTables(
         tenant=tenant,
         uid=meta.uid,
         pipeline=meta.name,
-        topic=topic,
-        dead_letter_topic=names.dead_letter_topic(topic),
+        topic=logs.events,
+        dead_letter_topic=logs.letters,
         partitions=partitions,
         chunk_interval=timedelta(seconds=units.seconds(spec.storage.chunk_interval)),
         retention=timedelta(seconds=units.seconds(spec.storage.retention)),

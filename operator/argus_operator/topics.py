@@ -1,12 +1,14 @@
 """Topics: what a pipeline's two topics must be, and how to get there. Pure.
 
+Those of `topic.external` are another's: they are judged, and left as they are.
+
 Retention by bytes is meant for a whole topic, Kafka counts it for each partition; and Kafka deletes
 whole segments only, so a segment is at most a quarter of what may be kept.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from argus_contract import names
@@ -18,12 +20,18 @@ from argus_operator.models import units
 from argus_operator.models.common import Meta
 from argus_operator.models.pipeline import PipelineSpec
 
+CLEANUP_POLICY: Final = "cleanup.policy"
+MAX_MESSAGE_BYTES: Final = "max.message.bytes"
 RETENTION_MS: Final = "retention.ms"
 RETENTION_BYTES: Final = "retention.bytes"
 SEGMENT_BYTES: Final = "segment.bytes"
 
 MAX_BATCH: Final = MAX_EVENT + RECORD_OVERHEAD
 """Largest record batch, in bytes: Kafka judges batches; none of ours is larger."""
+MAX_LETTER_BATCH: Final = MAX_BATCH + DEAD_LETTER_OVERHEAD
+"""Largest record batch of a dead-letter topic, in bytes."""
+_INTERNAL: Final = "__"
+"""How names of Kafka's own topics begin."""
 _MAX_SEGMENT: Final = 256 * MIB
 _OVERHANG: Final = 1.25
 """Times its retention that a partition may hold: Kafka deletes whole segments, each a quarter."""
@@ -42,11 +50,28 @@ class TopicSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """A pipeline's two topics."""
+
+    events: TopicName
+    letters: TopicName
+
+    @property
+    def both(self) -> tuple[TopicName, TopicName]:
+        """The topic of the events first."""
+        return self.events, self.letters
+
+
+@dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as it is; `configs` holds at least the names that a spec sets."""
+    """A topic as it is; `configs` holds at least the names that a spec sets.
+
+    Where Kafka does not tell its configuration, `configs` is empty and `readable` false.
+    """
 
     partitions: int
     configs: Mapping[str, str]
+    readable: bool = True
 
     @property
     def retention_bytes(self) -> int:
@@ -95,12 +120,26 @@ class Configure:
 Action = Create | Grow | Configure
 
 
+def named(meta: Meta, spec: PipelineSpec) -> Names:
+    """The topics of a pipeline: those that it names, else those that ARGUS makes for it."""
+    external = spec.topic.external
+    if external is None:
+        return made(meta)
+    return Names(TopicName(external.name), TopicName(external.dead_letter_name))
+
+
+def made(meta: Meta) -> Names:
+    """The topics that ARGUS makes for a pipeline."""
+    events = names.topic(meta.namespace, meta.name, meta.uid)
+    return Names(events, names.dead_letter_topic(events))
+
+
 def event_topic(meta: Meta, spec: PipelineSpec, existing: int, min_insync: int) -> TopicSpec:
     """The topic for events; `existing` partitions cannot be taken away again."""
     retention = spec.topic.retention
     partitions = max(spec.topic.partitions, existing)
     return TopicSpec(
-        name=names.topic(meta.namespace, meta.name, meta.uid),
+        name=made(meta).events,
         partitions=partitions,
         configs=_configs(
             retention.hours, units.size(retention.bytes) // partitions, MAX_BATCH, min_insync
@@ -113,12 +152,12 @@ def dead_letter_topic(meta: Meta, spec: PipelineSpec, existing: int, min_insync:
     retention = spec.dead_letter.retention
     partitions = max(1, existing)
     return TopicSpec(
-        name=names.dead_letter_topic(names.topic(meta.namespace, meta.name, meta.uid)),
+        name=made(meta).letters,
         partitions=partitions,
         configs=_configs(
             retention.hours,
             units.size(retention.bytes) // partitions,
-            MAX_BATCH + DEAD_LETTER_OVERHEAD,
+            MAX_LETTER_BATCH,
             min_insync,
         ),
     )
@@ -126,11 +165,11 @@ def dead_letter_topic(meta: Meta, spec: PipelineSpec, existing: int, min_insync:
 
 def _configs(hours: int, retention_bytes: int, max_batch: int, min_insync: int) -> dict[str, str]:
     return {
-        "cleanup.policy": "delete",
+        CLEANUP_POLICY: "delete",
         RETENTION_MS: str(hours * _HOUR_MS),
         RETENTION_BYTES: str(retention_bytes),
         SEGMENT_BYTES: str(min(retention_bytes // 4, _MAX_SEGMENT)),
-        "max.message.bytes": str(max_batch),
+        MAX_MESSAGE_BYTES: str(max_batch),
         "min.insync.replicas": str(min_insync),
         "message.timestamp.type": "LogAppendTime",
     }
@@ -146,6 +185,48 @@ def plan(wanted: TopicSpec, observed: TopicState | None) -> list[Action]:
     if any(observed.configs.get(name) != value for name, value in wanted.configs.items()):
         actions.append(Configure(wanted.name, wanted.configs))
     return actions
+
+
+def misfit(name: TopicName, state: TopicState, *, letters: bool) -> str | None:
+    """Why a topic that another looks after cannot be used, and what would help; None if it can.
+
+    What Kafka does not tell of it is taken to be as it must.
+    """
+    if name.startswith(_INTERNAL):
+        return f"topic {name} is Kafka's own: name another"
+    if letters and state.partitions != 1:
+        return (
+            f"topic {name} has {state.partitions} partitions, and dead letters are read from one "
+            "alone: make a topic of one partition for them"
+        )
+    policy = state.configs.get(CLEANUP_POLICY, "delete")
+    if policy != "delete":
+        return (
+            f"topic {name} has {CLEANUP_POLICY}={policy}, which takes away records that nobody has "
+            f"read: ask its owner for {CLEANUP_POLICY}=delete"
+        )
+    needed = MAX_LETTER_BATCH if letters else MAX_BATCH
+    allowed = int(state.configs.get(MAX_MESSAGE_BYTES, needed))
+    if allowed < needed:
+        return (
+            f"topic {name} has {MAX_MESSAGE_BYTES}={allowed}: ask its owner for {needed} or more, "
+            "or the largest records cannot be written"
+        )
+    return None
+
+
+def bounded(state: TopicState, spec: PipelineSpec) -> TopicState:
+    """The same, with the spec's retention where Kafka tells of none.
+
+    Ingest judges a backlog by both bounds, so that there must be both.
+    """
+    asked = {
+        RETENTION_MS: spec.topic.retention.hours * _HOUR_MS,
+        RETENTION_BYTES: max(units.size(spec.topic.retention.bytes) // state.partitions, 1),
+    }
+    held = {name: int(state.configs.get(name, "-1")) for name in asked}
+    bounds = {name: str(held[name] if held[name] > 0 else asked[name]) for name in asked}
+    return replace(state, configs={**state.configs, **bounds})
 
 
 def lowers(wanted: TopicSpec, observed: TopicState) -> bool:

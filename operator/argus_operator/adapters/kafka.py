@@ -7,7 +7,7 @@ operator's errors, so that nothing is taken for done that was refused.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -15,15 +15,19 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    IncompatibleBrokerVersion,
     KafkaError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
+    UnsupportedVersionError,
     for_code,
 )
 from argus_contract.names import STREAM_GROUP, TopicName
 
 from argus_operator import metrics
-from argus_operator.errors import UnavailableError
+from argus_operator.errors import RefusedError, UnavailableError
 from argus_operator.topics import Action, Backlog, Configure, Create, Grow, TopicState
 
 logger = logging.getLogger(__name__)
@@ -40,6 +44,19 @@ _CONFIGS: Final = (
     "min.cleanable.dirty.ratio",
 )
 _SETTLED_POLL_S: Final = 0.05
+_DENIED: Final = (
+    TopicAuthorizationFailedError,
+    ClusterAuthorizationFailedError,
+    UnsupportedVersionError,
+    IncompatibleBrokerVersion,
+)
+"""What a broker says, or a client finds, that does not let itself be administered."""
+_NOT_TOLD: Final = {
+    TopicAuthorizationFailedError.errno,
+    ClusterAuthorizationFailedError.errno,
+    UnsupportedVersionError.errno,
+}
+"""Codes of a topic whose configuration is not for the operator to see."""
 
 
 class KafkaAdmin:
@@ -59,14 +76,17 @@ class KafkaAdmin:
         if client is not None:
             await client.close()
 
-    async def matching(self, prefix: str) -> dict[TopicName, TopicState]:
-        """All topics whose names begin with `prefix`."""
+    async def matching(
+        self, prefix: str, others: Collection[TopicName] = ()
+    ) -> dict[TopicName, TopicState]:
+        """All topics whose names begin with `prefix`, and those of `others` that can be seen."""
         async with self._call() as client:
-            found = [name for name in await client.list_topics() if name.startswith(prefix)]
+            listed = await client.list_topics()
+            found = [name for name in listed if name.startswith(prefix) or name in others]
             return await _describe(client, found)
 
     async def observe(self, topics: Iterable[TopicName]) -> dict[TopicName, TopicState]:
-        """Those of `topics` that exist."""
+        """Those of `topics` that exist; raises RefusedError where one may not be seen."""
         async with self._call() as client:
             return await _describe(client, list(topics))
 
@@ -86,7 +106,10 @@ class KafkaAdmin:
             await consumer.stop()
 
     async def apply(self, actions: Sequence[Action]) -> None:
-        """Does what was planned, in order; what is already so is fine."""
+        """Does what was planned, in order; what is already so is fine.
+
+        Raises RefusedError where Kafka does not let the operator do it.
+        """
         if not actions:
             return
         async with self._call() as client:
@@ -122,7 +145,7 @@ class KafkaAdmin:
             logger.info("topics deleted", extra={"topics": list(topics)})
 
     async def creates_by_itself(self) -> bool:
-        """Whether brokers make a topic as soon as somebody names it."""
+        """Whether brokers say that they make a topic as soon as somebody names it."""
         async with self._call() as client:
             brokers = (await client.describe_cluster())["brokers"]
             resource = ConfigResource(
@@ -130,16 +153,21 @@ class KafkaAdmin:
                 str(brokers[0]["node_id"]),
                 {"auto.create.topics.enable": None},
             )
-            responses = await client.describe_configs([resource])
+            responses = await _tell_configs(client, [resource])
             values = [entry[1] for r in responses for _, _, _, _, es in r.resources for entry in es]
             return "true" in values
 
     @asynccontextmanager
     async def _call(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        """A connected client; whatever goes wrong with it raises UnavailableError."""
+        """A connected client; whatever goes wrong with it raises UnavailableError.
+
+        So does not what Kafka denies, which is a RefusedError.
+        """
         try:
             async with asyncio.timeout(self._timeout):
                 yield await self._connected()
+        except _DENIED as error:
+            raise _denied(error) from error
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
             raise _unavailable(error) from error
@@ -155,6 +183,15 @@ class KafkaAdmin:
                     raise
                 self._client = client
             return self._client
+
+
+def _denied(error: Exception) -> RefusedError:
+    detail = f"{type(error).__name__} {error}".strip()
+    return RefusedError(
+        "KafkaForbidden",
+        f"Kafka does not let the operator do this: {detail}. Grant its user what docs/install.md "
+        "lists, or make a pipeline whose spec.topic.external names topics that exist",
+    )
 
 
 def _unavailable(error: Exception) -> UnavailableError:
@@ -192,15 +229,29 @@ async def _describe(
     ]
     if not resources:
         return {}
-    found: dict[TopicName, TopicState] = {}
-    for response in await client.describe_configs(resources):
+    found = {
+        TopicName(name): TopicState(count, {}, readable=False) for name, count in partitions.items()
+    }
+    for response in await _tell_configs(client, resources):
         for code, message, _, name, entries in response.resources:
             if code == UnknownTopicOrPartitionError.errno:
-                continue
-            _check([(name, code, message)])
-            configs = {entry[0]: entry[1] for entry in entries}
-            found[TopicName(name)] = TopicState(partitions[name], configs)
+                found.pop(name, None)
+            elif code not in _NOT_TOLD:
+                _check([(name, code, message)])
+                configs = {entry[0]: entry[1] for entry in entries}
+                found[TopicName(name)] = TopicState(partitions[name], configs)
     return found
+
+
+async def _tell_configs(
+    client: AIOKafkaAdminClient, resources: Sequence[ConfigResource]
+) -> Sequence[Any]:
+    """The answers about configuration; none of a broker that does not speak of it."""
+    try:
+        answers: Sequence[Any] = await client.describe_configs(list(resources))
+    except _DENIED:
+        return ()
+    return answers
 
 
 async def _partitions(client: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, int]:

@@ -22,8 +22,8 @@ from argus_runtime.registry import Replica
 
 from argus_operator import documents, metrics
 from argus_operator.adapters.kafka import KafkaAdmin
-from argus_operator.errors import BusyError, UnavailableError
-from argus_operator.topics import TopicSpec, plan
+from argus_operator.errors import BusyError, RefusedError, UnavailableError
+from argus_operator.topics import RETENTION_BYTES, RETENTION_MS, TopicSpec, TopicState, plan
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,20 @@ def topic_spec(name: str, min_insync: int) -> TopicSpec:
             "segment.ms": str(6 * 3_600_000),
             "min.cleanable.dirty.ratio": "0.1",
         },
+    )
+
+
+def unfit(spec: TopicSpec, state: TopicState) -> str | None:
+    """Why a topic that the operator may not configure cannot be the registry; None if it can."""
+    if state.partitions != spec.partitions:
+        return f"topic {spec.name} has {state.partitions} partitions: the registry needs one"
+    policy = state.configs.get("cleanup.policy", "compact")
+    bounds = [state.configs.get(name, "-1") for name in (RETENTION_MS, RETENTION_BYTES)]
+    if policy == "compact" or (policy == "delete" and all(bound == "-1" for bound in bounds)):
+        return None
+    return (
+        f"topic {spec.name} has cleanup.policy={policy}, which would forget tenants: ask its owner "
+        "for cleanup.policy=compact"
     )
 
 
@@ -206,8 +220,7 @@ class RegistryLog:
     async def _open(self) -> None:
         if self._consumer is not None:
             return
-        observed = await self._admin.observe([self._spec.name])
-        await self._admin.apply(plan(self._spec, observed.get(self._spec.name)))
+        await self._make_topic()
         self._reading_into = Replica()
         consumer = AIOKafkaConsumer(
             **self._options,
@@ -223,6 +236,21 @@ class RegistryLog:
         consumer.assign([self._partition])
         start = await consumer.beginning_offsets([self._partition])
         consumer.seek(self._partition, start[self._partition])
+
+    async def _make_topic(self) -> None:
+        """The topic as it shall be; where Kafka lets it not be made so, one that will do."""
+        observed = (await self._admin.observe([self._spec.name])).get(self._spec.name)
+        if observed is None or observed.readable:
+            try:
+                await self._admin.apply(plan(self._spec, observed))
+            except RefusedError:
+                if observed is None:
+                    raise
+            else:
+                return
+        problem = unfit(self._spec, observed)
+        if problem is not None:
+            raise RefusedError("RegistryUnsuitable", problem)
 
     async def _catch_up(self) -> None:
         consumer = self._consumer

@@ -193,10 +193,7 @@ def pipeline_facts(made: Provisioned) -> dict[str, Any]:
     """What is certain now of a pipeline's status; the rest stays as it was."""
     facts: dict[str, Any] = {}
     if made.topic is not None:
-        meta = made.pipeline.meta
-        topic = names.topic(meta.namespace, meta.name, meta.uid)
-        facts["topic"] = topic
-        facts["deadLetterTopic"] = names.dead_letter_topic(topic)
+        facts["topic"], facts["deadLetterTopic"] = made.pipeline.logs.both
         facts["partitions"] = made.topic.partitions
     if made.tables is not None:
         facts["schema"] = made.tables.schema

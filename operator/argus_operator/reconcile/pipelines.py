@@ -1,16 +1,20 @@
-"""A pipeline's own dependencies: its topics and its tables."""
+"""A pipeline's own dependencies: its topics and its tables.
 
-from collections.abc import Sequence
+Topics of `topic.external` are looked at and never touched: neither made nor configured, and not
+counted against the disk.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from argus_contract import names
 from argus_contract import registry as contract
 from argus_contract.names import TopicName
 
 from argus_operator import conditions, documents, schemas, topics
 from argus_operator.conditions import SCHEMAS_READY, TOPICS_READY, Finding
 from argus_operator.errors import BusyError, OperatorError, RefusedError
+from argus_operator.models import units
 from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.ports import Schemas, Topics
 from argus_operator.reconcile import repairs
@@ -62,7 +66,8 @@ class PipelineStep:
         self, tenant: TenantSchema, pipeline: Pipeline, spec: PipelineSpec
     ) -> Provisioned:
         """Does what can be done now; failures are findings, each dependency's for itself."""
-        outcome = await attempt(self._topics(pipeline, spec))
+        logs = self._verify if pipeline.external else self._topics
+        outcome = await attempt(logs(pipeline, spec))
         if isinstance(outcome, OperatorError):
             topic, on_topics = None, conditions.failed(TOPICS_READY, outcome)
         else:
@@ -79,9 +84,9 @@ class PipelineStep:
     async def _topics(
         self, pipeline: Pipeline, spec: PipelineSpec
     ) -> tuple[TopicState | None, Finding]:
-        name = names.topic(pipeline.meta.namespace, pipeline.meta.name, pipeline.meta.uid)
-        both = (name, names.dead_letter_topic(name))
+        name, _ = both = pipeline.logs.both
         observed = await self._kafka.observe(both)
+        _check_readable(observed)
         wanted = self._wanted(pipeline, spec, observed.get(both[0]), observed.get(both[1]))
         if name not in observed:
             try:
@@ -104,6 +109,26 @@ class PipelineStep:
             await self._kafka.apply(actions)
             observed = await self._kafka.observe(both)
         return observed.get(name), _topics_finding(spec, wanted[0].name, observed.get(name))
+
+    async def _verify(
+        self, pipeline: Pipeline, spec: PipelineSpec
+    ) -> tuple[TopicState | None, Finding]:
+        """What another's topics are; raises RefusedError where one is missing or cannot be used."""
+        logs = pipeline.logs
+        observed = await self._kafka.observe(logs.both)
+        missing = [name for name in logs.both if name not in observed]
+        if missing:
+            raise RefusedError(
+                "TopicMissing",
+                f"Kafka has no topic {' and no topic '.join(missing)}: topic.external says that "
+                "somebody else makes them. Ask whoever does; it is looked for again until then",
+            )
+        for name in logs.both:
+            problem = topics.misfit(name, observed[name], letters=name == logs.letters)
+            if problem is not None:
+                raise RefusedError("TopicUnsuitable", problem)
+        state = topics.bounded(observed[logs.events], spec)
+        return state, _external_finding(logs.events, observed[logs.events], state)
 
     async def _check_unread(self, pipeline: Pipeline, name: TopicName) -> None:
         """Raises RefusedError for a topic that must not be made again, since it was read before.
@@ -174,6 +199,18 @@ def _note(pipeline: Pipeline, actions: Sequence[topics.Action]) -> None:
         repairs.note(what, drift=drift)
 
 
+def _check_readable(observed: Mapping[TopicName, TopicState]) -> None:
+    """Raises RefusedError where drift of a topic of ours could not be seen."""
+    for name, state in observed.items():
+        if not state.readable:
+            raise RefusedError(
+                "KafkaForbidden",
+                f"Kafka does not let the operator read the configuration of topic {name}, which it "
+                "has to keep as the spec says: grant its user DescribeConfigs, AlterConfigs and "
+                "Alter on topics that begin with `argus.`, or make a pipeline with topic.external",
+            )
+
+
 def _asks(topic: topics.TopicSpec) -> int:
     return TopicState(topic.partitions, topic.configs).retention_bytes
 
@@ -185,6 +222,19 @@ def _topics_finding(spec: PipelineSpec, name: str, state: TopicState | None) -> 
     if state.partitions > spec.topic.partitions:
         message += f", more than the {spec.topic.partitions} of the spec: Kafka removes none"
     return conditions.good(TOPICS_READY, "TopicsExist", message)
+
+
+def _external_finding(name: TopicName, observed: TopicState, state: TopicState) -> Finding:
+    kept = f"{units.in_words(state.retention_bytes)} and {state.retention_seconds // 3600} h"
+    bounds = (topics.RETENTION_BYTES, topics.RETENTION_MS)
+    told = all(observed.configs.get(bound) == state.configs[bound] for bound in bounds)
+    by = "as Kafka tells" if told else "by topic.retention where Kafka tells of no bound"
+    return conditions.good(
+        TOPICS_READY,
+        "TopicsExist",
+        f"topic {name} is another's and has {state.partitions} partitions; what it may keep "
+        f"unread is judged by {kept}, {by}",
+    )
 
 
 def _tables_finding(tables: PipelineObserved) -> Finding:

@@ -50,16 +50,18 @@ class Removal:
         meta = pipeline.meta
         await self._database.retain_pipeline(meta.uid)
         kept = await self._database.observe_pipeline(meta.uid)
-        topic = names.topic(meta.namespace, meta.name, meta.uid)
-        topics = await self._kafka.observe([topic, names.dead_letter_topic(topic)])
         rows = f"table {kept.schema}.{kept.events_table}" if kept.events_table else "no table"
+        if pipeline.external:
+            return f"deletionPolicy is Retain: kept {rows}; {_left(pipeline)}"
+        topics = await self._kafka.observe(pipeline.logs.both)
         logs = f"topics {', '.join(sorted(topics))}" if topics else "no topic"
         return f"deletionPolicy is Retain: kept {rows} and {logs}"
 
     async def _drop(self, pipeline: Pipeline, tenant: TenantId | None) -> str:
+        if pipeline.external:
+            return await self._leave(pipeline, tenant)
         meta = pipeline.meta
-        topic = names.topic(meta.namespace, meta.name, meta.uid)
-        both = (topic, names.dead_letter_topic(topic))
+        topic, _ = both = pipeline.logs.both
         observed = await self._kafka.observe(both)
         if tenant is not None and topic in observed:
             await self._counters.drop(tenant, meta.name, topic, observed[topic].partitions)
@@ -69,6 +71,15 @@ class Removal:
         self._budget.release(both)
         freed = units.in_words(sum(state.retention_bytes for state in observed.values()))
         return f"deletionPolicy is Delete: dropped its tables, counters and topics (up to {freed})"
+
+    async def _leave(self, pipeline: Pipeline, tenant: TenantId | None) -> str:
+        """Kafka is not asked: what may have become of another's topics holds up no deletion."""
+        meta, logs = pipeline.meta, pipeline.logs
+        if tenant is not None:
+            partitions = pipeline.status.get("partitions", 0)
+            await self._counters.drop(tenant, meta.name, logs.events, partitions)
+        await self._database.drop_pipeline(meta.uid)
+        return f"deletionPolicy is Delete: dropped its tables and counters; {_left(pipeline)}"
 
     async def tenant(self, tenant: Tenant, id_: TenantId, pipelines: list[Pipeline]) -> None:
         """Keeps or drops a tenant's schema, then lets it go.
@@ -92,3 +103,7 @@ class Removal:
             reason, note = "Deleted", f"deletionPolicy is Delete: dropped schema {schema}{but}"
         await self._cluster.post_event(tenant.raw, NORMAL, reason, f"{note}; its keys are refused")
         await self._cluster.set_finalizer(tenant.plural, tenant.meta, present=False)
+
+
+def _left(pipeline: Pipeline) -> str:
+    return f"topics {' and '.join(pipeline.logs.both)} are left to whoever made them"

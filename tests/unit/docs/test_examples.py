@@ -27,8 +27,6 @@ FREE_FORM = {".validation.schemas[].jsonSchema"}
 NOT_SHOWN_YET = {
     ".databaseLogin",
     ".storage.compressAfter",
-    ".topic.external.deadLetterName",
-    ".topic.external.name",
     ".validation.mode",
     ".validation.schemas[].event",
     ".validation.schemas[].jsonSchema",

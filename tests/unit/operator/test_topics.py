@@ -177,3 +177,67 @@ class TestDiskBudget:
         budget.reserve({A: 100})
         budget.release([A, B])
         budget.reserve({B: 100})
+
+
+EXTERNAL = {"name": "shop-events", "deadLetterName": "shop-letters"}
+
+
+def test_a_pipeline_has_the_topics_that_it_names_else_those_that_are_made_for_it() -> None:
+    made = topics.named(META, spec())
+
+    assert made.both == ("argus.n.web.0a1b2c3d", "argus.n.web.0a1b2c3d.dead")
+    assert topics.named(META, spec(external=EXTERNAL)).both == ("shop-events", "shop-letters")
+
+
+FIT = TopicState(3, {"cleanup.policy": "delete", "max.message.bytes": "1048588"})
+
+
+@pytest.mark.parametrize(
+    ("state", "letters", "told"),
+    [
+        (FIT, False, None),
+        (TopicState(3, {}, readable=False), False, None),
+        (TopicState(1, {}, readable=False), True, None),
+        (FIT, True, "3 partitions"),
+        (TopicState(1, {"cleanup.policy": "compact"}), False, "cleanup.policy=compact"),
+        (TopicState(1, {"cleanup.policy": "compact,delete"}), True, "cleanup.policy=compact"),
+        (TopicState(1, {"max.message.bytes": "1000"}), False, str(topics.MAX_BATCH)),
+        (TopicState(1, {"max.message.bytes": str(topics.MAX_BATCH)}), False, None),
+        (
+            TopicState(1, {"max.message.bytes": str(topics.MAX_BATCH)}),
+            True,
+            str(topics.MAX_LETTER_BATCH),
+        ),
+    ],
+)
+def test_a_topic_of_another_is_refused_only_for_what_would_lose_or_hide_records(
+    state: TopicState, letters: bool, told: str | None
+) -> None:
+    problem = topics.misfit(TopicName("shop-events"), state, letters=letters)
+
+    assert problem is None if told is None else problem is not None and told in problem
+
+
+def test_kafkas_own_topics_are_nobodys() -> None:
+    assert topics.misfit(TopicName("__consumer_offsets"), FIT, letters=False) is not None
+
+
+@given(
+    told=st.dictionaries(
+        st.sampled_from(["retention.ms", "retention.bytes"]),
+        st.integers(-1, 1 << 50).map(str),
+    ),
+    partitions=st.integers(1, 2_000),
+)
+def test_what_may_be_unread_is_always_bounded_and_by_kafka_where_it_tells(
+    told: dict[str, str], partitions: int
+) -> None:
+    asked = spec(external=EXTERNAL, retention={"hours": 2, "bytes": "64Mi"})
+    state = topics.bounded(TopicState(partitions, {"other": "x"} | told), asked)
+    known = {name: value for name, value in told.items() if int(value) > 0}
+
+    assert (state.partitions, state.configs["other"]) == (partitions, "x")
+    assert known.items() <= state.configs.items()
+    assert int(state.configs["retention.ms"]) == int(known.get("retention.ms", 7_200_000))
+    assert state.retention_bytes > 0
+    assert "retention.bytes" in known or state.retention_bytes <= 64 * MIB
