@@ -100,8 +100,11 @@ DEFECTS: Final = (
         (
             Edit(
                 f"{INGEST}/publish.py",
-                "            self._queue(bundle, ticket)\n        await done\n",
-                "            self._queue(bundle, ticket)\n",
+                "            self._queue(bundle, ticket)\n        return done\n",
+                "            self._queue(bundle, ticket)\n"
+                "        answered: asyncio.Future[None] = self._loop.create_future()\n"
+                "        answered.set_result(None)\n"
+                "        return answered\n",
             ),
         ),
         ("tests/unit/ingest/test_publish.py",),
