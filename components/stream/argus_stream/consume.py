@@ -20,6 +20,7 @@ from argus_stream.health import Watch
 from argus_stream.partitions import Partitions
 from argus_stream.ports import Log
 from argus_stream.sources import Lease, Record, Source
+from argus_stream.validation import Validations
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Reader:
         self._pending = pending
         self._partitions = partitions
         self._watch = watch
+        self._validations = Validations()
         self._held: dict[Source, Lease | None] = {}
         self._version = -1
         self._ahead: dict[Lease, int] = {}
@@ -83,6 +85,7 @@ class Reader:
                 elif lease is not self._held[source]:
                     self._log.seek(source, lease.next)
         self._held = held
+        self._validations.keep({source.topic for source in held})
         self._ahead.clear()
 
     async def _read(self) -> None:
@@ -127,8 +130,14 @@ class Reader:
                 records = records[:TRIAL_RECORDS]
                 self._log.pause(source)
             piece = self._pending.slice_of(lease)
-            window = Window.at(now, lease.route.pipeline.window)
-            decode(records, piece, window, suspect=lease.suspect_until > time.monotonic())
+            pipeline = lease.route.pipeline
+            decode(
+                records,
+                piece,
+                Window.at(now, pipeline.window),
+                self._validations.of(pipeline),
+                suspect=lease.suspect_until > time.monotonic(),
+            )
             lease.next = piece.end
             size = sum(len(record.value or b"") for record in records)
             self._pending.grown(source.topic, len(records), size)

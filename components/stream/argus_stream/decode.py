@@ -1,8 +1,9 @@
 """Records in; rows, letters and gaps out: the stream's own judgement of what the log holds.
 
 Ingest has judged JSON, types and sizes before it wrote a record. Here it is judged what ingest
-cannot know: the pipeline's time window, what the database can hold, and that a stranger may write
-to the topic. Nothing that is in a record may raise out of here: no input stops the stream.
+cannot know: the pipeline's time window, what the database can hold, the pipeline's JSON Schemas,
+and that a stranger may write to the topic. Nothing that is in a record may raise out of here: no
+input stops the stream.
 """
 
 import logging
@@ -13,13 +14,16 @@ from typing import Final
 
 import msgspec
 from argus_contract import envelope, headers, ids, screen, storable
+from argus_contract.envelope import Body
+from argus_contract.event_schemas import Validators
 from argus_contract.events import ABSENT, MAX_TEXT
 from argus_contract.rejects import Code, Step
+from argus_contract.storable import Refusal
 from argus_contract.window import Window
 
-from argus_stream import copyrows
+from argus_stream import copyrows, metrics
 from argus_stream.slices import Letter, Replay, Slice
-from argus_stream.sources import Record
+from argus_stream.sources import Record, Route
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +52,17 @@ class Rejected(Exception):  # noqa: N818  # a verdict, not an error
 
 
 def decode(
-    records: Sequence[Record], into: Slice, window: Window, *, suspect: bool = False
+    records: Sequence[Record],
+    into: Slice,
+    window: Window,
+    validators: Validators | None = None,
+    *,
+    suspect: bool = False,
 ) -> None:
     """Appends what `records` are to `into`; those before its end were decoded already.
 
-    `suspect` screens each record closely, where the database has lately refused some.
+    `validators` are None where no event of the pipeline has a JSON Schema. `suspect` screens each
+    record closely, where the database has lately refused some.
     """
     rows, kept = into.rows, into.records
     for record in records:
@@ -69,7 +79,8 @@ def decode(
         try:
             if len(fields) > 1:
                 _heed(fields, offset, into)
-            row = _event(record, headers.BY_ID in fields, window, suspect)
+            by_id = headers.BY_ID in fields
+            row = _event(record, by_id, window, validators, into.lease.route, suspect)
         except Rejected as verdict:
             _reject(record, identity, verdict, into)
         except Exception as error:  # a defect of ours stops no stream: it is a letter, and counted
@@ -171,7 +182,14 @@ def _verdict_of_ingest(fields: dict[str, bytes]) -> Rejected:
     return verdict
 
 
-def _event(record: Record, by_id: bool, window: Window, suspect: bool) -> bytes:
+def _event(
+    record: Record,
+    by_id: bool,
+    window: Window,
+    validators: Validators | None,
+    route: Route,
+    suspect: bool,
+) -> bytes:
     """The row of an event; raises Rejected."""
     value = record.value or b""
     try:
@@ -181,6 +199,8 @@ def _event(record: Record, by_id: bool, window: Window, suspect: bool) -> bytes:
     time = found.time
     body = found.event
     refused = _refusal(value, found, window, closely=suspect)
+    if refused is None and validators is not None:
+        refused = _mismatch(body, validators, route)
     if refused is not None:
         rejected = Rejected(*refused)
         rejected.event = body.event.replace("\0", "\ufffd")[:MAX_TEXT]
@@ -198,6 +218,16 @@ def _event(record: Record, by_id: bool, window: Window, suspect: bool) -> bytes:
         found.effective_value,
         _properties(body.properties),
     )
+
+
+def _mismatch(body: Body, validators: Validators, route: Route) -> Refusal | None:
+    """Why the event's JSON Schema refuses it; where the pipeline only observes, it is counted."""
+    message = validators.mismatch(body.event, body.properties)
+    if message is None:
+        return None
+    tenant, pipeline = route.tenant.display, route.pipeline.name
+    metrics.SCHEMA_MISMATCHES.labels(tenant, pipeline, body.event).inc()
+    return Refusal(Code.SCHEMA, message) if validators.enforce else None
 
 
 def _properties(raw: msgspec.Raw) -> bytes | None:

@@ -13,6 +13,12 @@ RECORDS: Final = Counter(
 LETTERS: Final = Counter(
     "argus_stream_letters", "Dead letters acknowledged by Kafka, by reject code.", ["code"]
 )
+SCHEMA_MISMATCHES: Final = Counter(
+    "argus_stream_schema_mismatches",
+    "Events whose properties do not fit the JSON Schema of their name, each time one is judged: "
+    "dead-lettered or, where validation.mode is observe, stored.",
+    ["tenant", "pipeline", "event"],
+)
 BATCH_RECORDS: Final = Histogram(
     "argus_stream_batch_records",
     "Records in one call of the storing function.",

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from argus_contract import headers, splice
+from argus_contract.event_schemas import Validators
 from argus_contract.headers import Header
+from argus_contract.registry import EventSchema, Validation
 from argus_contract.rejects import Code, Step
 from argus_contract.window import Window
 from argus_stream import decode as module
@@ -14,6 +16,7 @@ from argus_stream.decode import MAX_ERROR, decode, replay_of, rescreen
 from argus_stream.slices import Replay, Slice
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from tests.unit.stream.samples import NOW, FakeRecord, accounted, identity, lease, record
 
@@ -327,3 +330,50 @@ def test_a_defect_of_ours_makes_a_letter_of_its_record_alone(
     assert (letter.code, letter.step, letter.record.offset) == (Code.INTERNAL, Step.DECODE, 1)
     assert "ZeroDivisionError('of ours')" in letter.error
     assert len(piece.rows) == 2
+
+
+class TestSchemas:
+    SCHEMA = '{"properties":{"age":{"type":"integer"}}}'
+
+    def judged(self, body: bytes, *, enforce: bool = True, time: int = NOW) -> Slice:
+        validation = Validation(enforce, (EventSchema("e", self.SCHEMA),))
+        piece = Slice(lease(), 0, 0)
+        decode([record(0, body, time=time)], piece, WINDOW, Validators(validation))
+        assert accounted(piece) == [0]
+        return piece
+
+    @staticmethod
+    def counted() -> float:
+        labels = {"tenant": "ns/shop", "pipeline": "web", "event": "e"}
+        name = "argus_stream_schema_mismatches_total"
+        return REGISTRY.get_sample_value(name, labels) or 0.0
+
+    def test_what_does_not_fit_is_a_letter_that_says_where(self) -> None:
+        before = self.counted()
+        (letter,) = self.judged(b'{"event":"e","properties":{"age":"x"}}').letters
+
+        assert (letter.code, letter.step) == (Code.SCHEMA, Step.DECODE)
+        assert letter.error == '/properties/age: it is not of type "integer"'
+        assert (letter.event, letter.time) == ("e", NOW)
+        assert self.counted() == before + 1
+
+    def test_an_observing_pipeline_stores_and_counts_it(self) -> None:
+        before = self.counted()
+        piece = self.judged(b'{"event":"e","properties":{"age":"x"}}', enforce=False)
+
+        assert len(piece.rows) == 1
+        assert self.counted() == before + 1
+
+    @pytest.mark.parametrize(
+        "body", [b'{"event":"e","properties":{"age":1}}', b'{"event":"f","properties":{"age":"x"}}']
+    )
+    def test_what_fits_and_what_has_no_schema_is_stored(self, body: bytes) -> None:
+        before = self.counted()
+
+        assert len(self.judged(body).rows) == 1
+        assert self.counted() == before
+
+    def test_time_is_judged_first(self) -> None:
+        (letter,) = self.judged(b'{"event":"e","properties":{"age":"x"}}', time=1).letters
+
+        assert letter.code is Code.TOO_OLD
