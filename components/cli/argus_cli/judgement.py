@@ -6,16 +6,19 @@ write today; what the stream refused is an envelope already and goes out as it i
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from argus_contract import envelope, headers, records, storable
+from argus_contract.event_schemas import Validators
 from argus_contract.headers import Header
 from argus_contract.ids import is_uuid
 from argus_contract.items import Item, Reject
 from argus_contract.judge import NotJsonError, judge, not_json
 from argus_contract.records import Record
-from argus_contract.registry import Pipeline
+from argus_contract.registry import Pipeline, Validation
 from argus_contract.rejects import Code, Step
+from argus_contract.storable import Refusal
 from argus_contract.times import to_micros
 from argus_contract.window import Window
 
@@ -51,7 +54,7 @@ def judged(letter: Letter, pipeline: Pipeline, now: int) -> Judgement:
     window = Window.at(now, pipeline.window)
     if letter.text(headers.STEP) == Step.INGEST:
         return _of_raw(letter, identity, pipeline, window)
-    return _of_envelope(letter, identity, window)
+    return _of_envelope(letter, identity, pipeline, window)
 
 
 def belongs(letter: Letter, pipeline: Pipeline) -> bool:
@@ -81,7 +84,7 @@ def _of_raw(letter: Letter, identity: str, pipeline: Pipeline, window: Window) -
         record = records.of_reject(item, received, iter([identity]))
         return Judgement(record, item.code, item.message)
     record = records.of_event(item, pipeline, received, iter([identity]))
-    refusal = storable.of_value(record.value, window)
+    refusal = _refusal(record.value, pipeline, window)
     return Judgement(record) if refusal is None else Judgement(record, *refusal)
 
 
@@ -92,12 +95,28 @@ def _item(value: bytes) -> Item:
         return not_json(value, str(error))
 
 
-def _of_envelope(letter: Letter, identity: str, window: Window) -> Judgement:
+def _of_envelope(letter: Letter, identity: str, pipeline: Pipeline, window: Window) -> Judgement:
     """A letter that the edge had accepted."""
     by_id = [_BY_ID] if headers.BY_ID in letter.fields else []
     record = Record(_key(letter.value), letter.value, [(headers.ID, identity.encode()), *by_id])
-    refusal = storable.of_value(letter.value, window)
+    refusal = _refusal(letter.value, pipeline, window)
     return Judgement(record) if refusal is None else Judgement(record, *refusal)
+
+
+def _refusal(value: bytes, pipeline: Pipeline, window: Window) -> Refusal | None:
+    """Why the stream would refuse a record with this value."""
+    refusal = storable.of_value(value, window)
+    validation = pipeline.validation
+    if refusal is not None or validation is None or not validation.enforce:
+        return refusal
+    event = envelope.decode(value).event
+    mismatch = _validators(validation).mismatch(event.event, event.properties)
+    return None if mismatch is None else Refusal(Code.SCHEMA, mismatch)
+
+
+@lru_cache(maxsize=8)
+def _validators(validation: Validation) -> Validators:
+    return Validators(validation)
 
 
 def _key(value: bytes) -> bytes | None:

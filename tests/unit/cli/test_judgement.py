@@ -1,9 +1,11 @@
 import json
 
+import msgspec
 import pytest
 from argus_cli.judgement import judged, replayed
 from argus_contract import envelope, headers
 from argus_contract.ids import new_id
+from argus_contract.registry import EventSchema, Pipeline, Validation
 from argus_contract.rejects import Code, Step
 from argus_contract.times import SECOND
 
@@ -154,3 +156,29 @@ def test_a_replay_says_of_what_and_which_attempt_it_is() -> None:
     assert headers.get(published.headers, headers.REPLAY_OF) == str(first.key).encode()
     assert headers.get(published.headers, headers.ATTEMPT) == b"3"
     assert record.headers == [(headers.ID, IDENTITY.encode())]
+
+
+def schema_of_signup(text: str, *, enforce: bool = True) -> Pipeline:
+    validation = Validation(enforce, (EventSchema("signup", text),))
+    return msgspec.structs.replace(PIPELINE, validation=validation)
+
+
+STRICT = schema_of_signup('{"properties":{"plan":{"enum":["free","paid"]}}}')
+LENIENT = schema_of_signup("{}")
+OBSERVING = schema_of_signup('{"properties":{"plan":{"enum":["free"]}}}', enforce=False)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "refusal"),
+    [(STRICT, Code.SCHEMA), (LENIENT, None), (OBSERVING, None), (PIPELINE, None)],
+)
+def test_a_letter_passes_once_the_schema_takes_it(pipeline: Pipeline, refusal: Code | None) -> None:
+    """So it is for what the stream refused, and for what would pass the edge by now."""
+    body = raw(properties={"plan": "gold"})
+    stream = letter(wrapped(NOW, body), reason=Code.SCHEMA, step=Step.DECODE)
+    edge = letter(body, reason=Code.UNKNOWN_FIELD, received=b"%d" % RECEIVED)
+
+    for found in (judged(stream, pipeline, NOW), judged(edge, pipeline, NOW)):
+        assert found.refusal == refusal
+        assert found.record is not None
+        assert found.message.startswith("/properties/plan: ") is (refusal is not None)
