@@ -9,20 +9,26 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from argus_contract import names
+from argus_contract import event_schemas, names
+from argus_contract import registry as contract
 from argus_contract.keys import KeyHash
 from argus_contract.names import TenantId
-from argus_contract.registry import Key, Limits, Pipeline, TenantDocument
+from argus_contract.registry import EventSchema, Key, Limits, Pipeline, TenantDocument, Validation
 
 from argus_operator import topics
+from argus_operator.errors import RefusedError
+from argus_operator.models import pipeline as models
 from argus_operator.models import units
-from argus_operator.models.common import Meta
+from argus_operator.models.common import Meta, Mode
 from argus_operator.models.pipeline import PipelineSpec
 from argus_operator.schemas import TenantSchema
 from argus_operator.topics import TopicState
 
 UNPUBLISHED: Final = 0
 """Revision of a document that the publisher has not numbered yet."""
+
+MAX_DOCUMENT: Final = 900_000
+"""Largest document in bytes; a broker's own limit is a MiB, with what Kafka adds."""
 
 Documents = Mapping[TenantId, TenantDocument]
 
@@ -52,7 +58,19 @@ def entry(tenant: TenantSchema, meta: Meta, spec: PipelineSpec, topic: TopicStat
         retention_bytes=topic.retention_bytes,
         retention_seconds=topic.retention_seconds,
         match=spec.match,
+        validation=validation(spec.validation),
     )
+
+
+def validation(spec: models.Validation) -> Validation | None:
+    """A pipeline's schemas as the stream knows them; None where there are none."""
+    if not spec.schemas:
+        return None
+    schemas = (
+        EventSchema(item.event, event_schemas.canonical(item.json_schema).decode())
+        for item in spec.schemas
+    )
+    return Validation(enforce=spec.mode is Mode.ENFORCE, schemas=tuple(schemas))
 
 
 def document(
@@ -83,6 +101,18 @@ def with_pipelines(draft: TenantDocument, pipelines: Iterable[Pipeline]) -> Tena
 def same(left: TenantDocument | None, right: TenantDocument) -> bool:
     """Whether both say the same, whatever their revisions."""
     return left is not None and left == msgspec.structs.replace(right, revision=left.revision)
+
+
+def check_size(document: TenantDocument) -> None:
+    """Raises RefusedError for a document that is too large for one record of the registry."""
+    size = len(contract.encode(document))
+    if size > MAX_DOCUMENT:
+        raise RefusedError(
+            "DocumentTooLarge",
+            f"what pods are told of the tenant is {size:,} bytes, and one record takes "
+            f"{MAX_DOCUMENT:,}: shorten the JSON Schemas of its pipelines, or make some of them "
+            "pipelines of another tenant",
+        )
 
 
 def conflicts(pipelines: Iterable[tuple[Meta, PipelineSpec]]) -> dict[str, Conflict]:

@@ -3,17 +3,21 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
+from argus_contract import event_schemas
 from argus_contract.names import TopicName
 from pydantic import ValidationError
 
 from argus_operator import topics
 from argus_operator.models import pipeline, replay, tenant
 from argus_operator.models.common import Condition, ConditionStatus, DeletionPolicy, Meta, Raw
-from argus_operator.models.pipeline import PipelineSpec
+from argus_operator.models.pipeline import PipelineSpec, Validation
 from argus_operator.models.replay import ReplaySpec
 from argus_operator.models.tenant import TenantSpec
+
+_MOST_SHOWN: Final = 5
+"""How many schemas a condition names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +83,19 @@ class Pipeline(Resource):
 
     @classmethod
     def parse(cls, raw: Raw) -> Self:
-        """Reads an object; a spec that is not understood is a problem, never an exception."""
+        """Reads an object; a spec that is not understood is a problem, never an exception.
+
+        So is one with a JSON Schema that cannot be applied, unless it is going: then the rest of
+        the spec counts.
+        """
+        meta = Meta.model_validate(raw["metadata"])
+        spec: PipelineSpec | None
         try:
-            spec, problem = PipelineSpec.model_validate(raw.get("spec") or {}), None
+            spec = PipelineSpec.model_validate(raw.get("spec") or {})
+            problem = None if meta.deleting else _problem_of_schemas(spec.validation)
         except ValidationError as error:
             spec, problem = None, _explain(error)
-        return cls(raw, Meta.model_validate(raw["metadata"]), _conditions(raw), problem, spec)
+        return cls(raw, meta, _conditions(raw), problem, spec if problem is None else None)
 
     @property
     def retains(self) -> bool:
@@ -169,3 +180,22 @@ def _explain(error: ValidationError) -> str:
         for item in error.errors(include_url=False, include_input=False)
     )
     return "; ".join(problems)
+
+
+def _problem_of_schemas(validation: Validation) -> str | None:
+    """Which of an event's JSON Schemas cannot be applied, where and why; None where all can."""
+    schemas = [item.json_schema for item in validation.schemas]
+    faults = {index: event_schemas.fault(schema) for index, schema in enumerate(schemas)}
+    problems = [
+        f"spec.validation.schemas[{index}].jsonSchema{fault}"
+        for index, fault in faults.items()
+        if fault is not None
+    ]
+    if problems:
+        more = len(problems) - _MOST_SHOWN
+        return "; ".join([*problems[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])])
+    size = sum(len(event_schemas.canonical(schema)) for schema in schemas)
+    if size <= event_schemas.MAX_SCHEMAS:
+        return None
+    most = event_schemas.MAX_SCHEMAS
+    return f"spec.validation.schemas: {size:,} bytes of JSON together, the most are {most:,}"

@@ -118,10 +118,12 @@ class RegistryLog:
         """Writes the document if it says something new, then the marker; whether it was new.
 
         Where nothing is new, Kafka is not asked: `mark` reads what others may have done to the log.
-        Raises UnavailableError, and BusyError where the marker has to wait for other tenants.
+        Raises UnavailableError, BusyError where the marker has to wait for other tenants, and
+        RefusedError for a document that Kafka would not take.
         """
         if self._consumer is not None and not self._news(document):
             return False
+        documents.check_size(document)
         async with self._reading():
             new = not documents.same(self.documents.get(document.id), document)
             if new:

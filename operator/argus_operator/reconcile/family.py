@@ -337,7 +337,9 @@ class FamilyReconciler:
             provisioned = made.get(pipeline.meta.uid)
             if provisioned is None:
                 standing = await self._health.of(pipeline)
-                await self._status.hold(pipeline, *_why_held(pipeline), standing)
+                unknown = pipeline.problem is not None and _unpublished(pipeline, outcome)
+                why = _why_held(pipeline)
+                await self._status.hold(pipeline, *why, standing, unready=unknown)
                 continue
             found = findings.pipeline(
                 provisioned, clashes.get(pipeline.meta.uid), outcome.published
@@ -373,6 +375,14 @@ def _id(tenant: Tenant) -> TenantId:
 
 def _touchable(pipeline: Pipeline) -> bool:
     return pipeline.spec is not None and not pipeline.meta.paused
+
+
+def _unpublished(pipeline: Pipeline, outcome: TenantOutcome) -> bool:
+    """Whether pods are known to have heard nothing of a pipeline."""
+    published = outcome.published
+    return isinstance(published, TenantDocument) and all(
+        item.uid != pipeline.meta.uid for item in published.pipelines
+    )
 
 
 def _why_held(subject: Tenant | Pipeline) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from argus_operator.models.common import ConditionStatus, Model
 from argus_operator.models.tenant import TenantSpec
 from argus_operator.reconcile.pipelines import Provisioned
 from argus_operator.reconcile.tenants import Keyring
-from argus_operator.resources import Pipeline, Tenant
+from argus_operator.resources import Pipeline, Tenant, family_of_pipeline
 from argus_operator.schemas import TenantSchema
 from argus_operator.usage import Use
 
@@ -52,7 +52,7 @@ def dependencies(subject: Tenant | Pipeline) -> tuple[str, ...]:
 
 def no_tenant(pipeline: Pipeline) -> list[Finding]:
     """For a pipeline whose tenant is not there."""
-    name = "?" if pipeline.spec is None else pipeline.spec.tenant_ref.name
+    name = family_of_pipeline(pipeline.raw).tenant
     message = f"there is no ArgusTenant {name!r} in namespace {pipeline.meta.namespace!r}"
     unknown = ConditionStatus.UNKNOWN
     return [

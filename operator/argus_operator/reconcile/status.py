@@ -67,13 +67,17 @@ class StatusWriter:
         reason: str,
         message: str,
         standing: Standing | None = None,
+        *,
+        unready: bool = False,
     ) -> None:
         """Says that the spec is not being applied.
 
         All else but a pipeline's standing stays as it was, and of the generation that it was found
-        for.
+        for. `unready` where nothing of it was published either, so that it takes no events.
         """
         found = [conditions.bad(SYNCED, reason, message)]
+        if unready:
+            found.insert(0, conditions.bad(READY, reason, message))
         if standing is not None:
             found.append(standing.finding)
         renewed = {condition.type: condition for condition in self._merge(subject, found)}

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from argus_contract.keys import KeyHash, KeyKind
 from argus_contract.names import TenantId, TopicName
-from argus_contract.registry import Bucket, Limits, TenantDocument
+from argus_contract.registry import Bucket, Key, Limits, TenantDocument, encode
 from argus_operator.adapters.kafka import KafkaAdmin
 from argus_operator.adapters.registry import RegistryLog, topic_spec
-from argus_operator.errors import BusyError, UnavailableError
+from argus_operator.documents import MAX_DOCUMENT
+from argus_operator.errors import BusyError, RefusedError, UnavailableError
 from argus_operator.ports import Registry
 
 from tests.integration.operator.contracts import BOTH, some_tenant
@@ -25,6 +27,10 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1_8
 def document(id_: TenantId, **fields: Any) -> TenantDocument:
     limits = Limits(Bucket(1, 2), Bucket(3, 4))
     return TenantDocument(id=id_, namespace="n", name="t", revision=0, limits=limits, **fields)
+
+
+def key(name: str) -> Key:
+    return Key(KeyHash("0" * 64), name, KeyKind.SERVER)
 
 
 class TestRegistry:
@@ -46,6 +52,18 @@ class TestRegistry:
         assert registry.documents[id_].revision == first
         assert await registry.publish(document(id_, suspended=True))
         assert registry.documents[id_].revision > first
+
+    @BOTH
+    async def test_a_document_too_large_for_a_record_is_refused(self, registry: Registry) -> None:
+        """One of the largest size is taken, by Kafka too."""
+        id_ = some_tenant()
+        size = len(encode(document(id_, keys=(key("x"),))))
+        largest = document(id_, keys=(key("x" * (MAX_DOCUMENT - size + 1)),))
+
+        assert await registry.publish(largest)
+        with pytest.raises(RefusedError, match="900,001 bytes"):
+            await registry.publish(document(id_, keys=(key("x" * (MAX_DOCUMENT - size + 2)),)))
+        assert len(registry.documents[id_].keys[0].name) == MAX_DOCUMENT - size + 1
 
     @BOTH
     async def test_a_retired_tenant_is_gone_and_twice_is_fine(self, registry: Registry) -> None:

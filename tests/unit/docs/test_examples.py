@@ -27,9 +27,6 @@ FREE_FORM = {".validation.schemas[].jsonSchema"}
 NOT_SHOWN_YET = {
     ".databaseLogin",
     ".storage.compressAfter",
-    ".validation.mode",
-    ".validation.schemas[].event",
-    ".validation.schemas[].jsonSchema",
     "argus.dev/adopt",
     "argus.dev/force-delete",
 }

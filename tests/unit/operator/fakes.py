@@ -332,6 +332,7 @@ class FakeRegistry(Failing):
         self._fail()
         new = not documents.same(self.held.get(document.id), document)
         if new:
+            documents.check_size(document)
             self.revision += 1
             self._write(document.id, msgspec.structs.replace(document, revision=self.revision))
         self._check()

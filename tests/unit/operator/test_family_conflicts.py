@@ -1,5 +1,7 @@
 """Resources that cannot all have what they ask for, and who goes without."""
 
+import pytest
+from argus_operator import documents
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
 
@@ -14,6 +16,20 @@ class TestConflicts:
         assert running.ready(PIPELINES, "zebra") == ("False", "DefaultConflict")
         assert running.ready(PIPELINES, WEB) == ("True", "Accepting")
         assert [item.name for item in running.document.pipelines] == [WEB, "zebra"]
+
+    async def test_more_schemas_than_a_record_takes_leave_what_is_published(
+        self, running: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(documents, "MAX_DOCUMENT", 2_000)
+        before = running.document
+        schema = {"event": "signup", "jsonSchema": {"title": "x" * 2_000}}
+        running.pipeline(spec={"validation": {"schemas": [schema]}})
+        await running.settle()
+
+        assert running.document == before
+        for plural, name in ((TENANTS, SHOP), (PIPELINES, WEB)):
+            found = running.cluster.condition(plural, name, "RegistryReady")
+            assert found == ("False", "DocumentTooLarge")
 
     async def test_a_name_claimed_twice_goes_to_the_older(self, running: World) -> None:
         running.pipeline("first", {"match": ["click", "api*"]})
