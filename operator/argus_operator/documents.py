@@ -115,14 +115,14 @@ def check_size(document: TenantDocument) -> None:
         )
 
 
-def conflicts(pipelines: Iterable[tuple[Meta, PipelineSpec]]) -> dict[str, Conflict]:
-    """Which pipelines, by uid, claim what an older one has; `pipelines` oldest first."""
+def conflicts(pipelines: Iterable[tuple[Meta, Sequence[str]]]) -> dict[str, Conflict]:
+    """Which pipelines, by uid, claim what an older one has; each with its `match`, oldest first."""
     found: dict[str, Conflict] = {}
     default: str | None = None
     claimed: dict[str, str] = {}
-    for meta, spec in pipelines:
-        taken = [pattern for pattern in spec.match if pattern in claimed]
-        if not spec.match and default is not None:
+    for meta, match in pipelines:
+        taken = [pattern for pattern in match if pattern in claimed]
+        if not match and default is not None:
             found[meta.uid] = Conflict(
                 "DefaultConflict",
                 f"{default!r} is older and has no spec.match either, so it is the tenant's default "
@@ -135,9 +135,9 @@ def conflicts(pipelines: Iterable[tuple[Meta, PipelineSpec]]) -> dict[str, Confl
                 f"claimed by older pipelines, which get those events: {owners}; "
                 "take them out of spec.match here or there",
             )
-        if not spec.match:
+        if not match:
             default = default or meta.name
-        for pattern in spec.match:
+        for pattern in match:
             claimed.setdefault(pattern, meta.name)
     return found
 

@@ -10,7 +10,7 @@ go before its cleanup is done, anything made for an object that does not hold ou
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,7 +22,7 @@ from argus_contract.registry import TenantDocument
 
 from argus_operator import documents, limits, schemas, usage
 from argus_operator.errors import BusyError, OperatorError, RefusedError
-from argus_operator.models.common import PAUSED, REVOKE
+from argus_operator.models.common import PAUSED, REVOKE, Meta
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.models.tenant import TenantSpec
@@ -332,7 +332,7 @@ class FamilyReconciler:
         made: Mapping[str, Provisioned],
         active: Sequence[Pipeline],
     ) -> None:
-        clashes = documents.conflicts((p.meta, p.spec) for p in active if p.spec is not None)
+        clashes = documents.conflicts(_claims(active, outcome))
         for pipeline in active:
             provisioned = made.get(pipeline.meta.uid)
             if provisioned is None:
@@ -375,6 +375,20 @@ def _id(tenant: Tenant) -> TenantId:
 
 def _touchable(pipeline: Pipeline) -> bool:
     return pipeline.spec is not None and not pipeline.meta.paused
+
+
+def _claims(
+    active: Sequence[Pipeline], outcome: TenantOutcome
+) -> Iterator[tuple[Meta, Sequence[str]]]:
+    """What each pipeline claims; of a spec that is not understood, what is published of it."""
+    published = outcome.published
+    told = published.pipelines if isinstance(published, TenantDocument) else ()
+    matches = {item.uid: item.match for item in told}
+    for pipeline in active:
+        spec, uid = pipeline.spec, pipeline.meta.uid
+        match = matches.get(uid) if spec is None else spec.match
+        if match is not None:
+            yield pipeline.meta, match
 
 
 def _unpublished(pipeline: Pipeline, outcome: TenantOutcome) -> bool:

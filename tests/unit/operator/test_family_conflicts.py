@@ -31,6 +31,21 @@ class TestConflicts:
             found = running.cluster.condition(plural, name, "RegistryReady")
             assert found == ("False", "DocumentTooLarge")
 
+    async def test_what_is_published_of_a_spec_that_cannot_be_applied_is_claimed(
+        self, running: World
+    ) -> None:
+        running.pipeline("first", {"match": ["click"]})
+        await running.settle()
+        bad = {"schemas": [{"event": "click", "jsonSchema": {"type": "strin"}}]}
+        running.pipeline("first", {"match": ["tap"], "validation": bad})
+        running.pipeline("later", {"match": ["click"]})
+        running.pipeline("other", {"match": ["tap"]})
+        await running.settle()
+
+        assert running.ready(PIPELINES, "first") == ("True", "Accepting")
+        assert running.ready(PIPELINES, "later") == ("False", "MatchConflict")
+        assert running.ready(PIPELINES, "other") == ("True", "Accepting")
+
     async def test_a_name_claimed_twice_goes_to_the_older(self, running: World) -> None:
         running.pipeline("first", {"match": ["click", "api*"]})
         running.pipeline("later", {"match": ["api*", "other"]})
