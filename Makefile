@@ -47,7 +47,7 @@ test: ## every check, on engines and a cluster of their own (argus-test): 40 min
 test-full: ## the same, the scenarios, and that a second `make up` changes nothing and `make down` leaves nothing
 	@ARGUS_CRASH=full hack/test.sh $(STAGES) scenarios again
 
-test-operator: ## the operator's logic over fakes and real engines, stopped at every call; last line: N passed, N failed
+test-operator: ## the operator's logic over fakes and real engines, its matrix and rights, stopped at every call; last line: N passed, N failed
 	@hack/test.sh operator
 
 lint: ## formats and linters: Python, shell, YAML

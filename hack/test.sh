@@ -60,12 +60,14 @@ integration() {
   "$bin/pytest" -q tests/integration
 }
 
-# The operator's logic over fakes and real engines, and stopped at every call: a part of unit and integration.
+# The operator's logic over fakes and real engines, its matrix, its rights, and stopped at every call: a part of unit
+# and integration.
 operator() {
   local log status=0
   engines
   log=$(mktemp)
-  PYTHONPATH=$ROOT "$bin/pytest" -q -p tests.summing tests/unit/operator/test_crash.py tests/integration/operator/{logic,crash} |
+  PYTHONPATH=$ROOT "$bin/pytest" -q -p tests.summing tests/unit/operator/test_{crash,matrix}.py \
+    tests/integration/operator/{logic,crash,test_rights.py} |
     tee "$log" || status=$?
   summary=$(tail -n 1 "$log")
   rm "$log"

@@ -10,9 +10,9 @@ import json
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,8 @@ class ApiServer:
     url: str
     directory: Path
     session: aiohttp.ClientSession
+    provoked: set[str] = field(default_factory=set)
+    """URIs that a test had refused on purpose."""
 
     def kubeconfig(self, user: str) -> Path:
         """A kubeconfig for one of the users."""
@@ -117,6 +119,12 @@ class ApiServer:
         """The audit log's entries of a user, one for each request."""
         lines = (self.directory / AUDIT_LOG).read_text().splitlines()
         return [entry for entry in map(json.loads, lines) if entry["user"]["username"] == user]
+
+    def forbidden(self) -> list[str]:
+        """The operator's requests that its rights do not cover, but for those on purpose."""
+        asked = [entry for entry in self.asked(OPERATOR) if is_forbidden(entry)]
+        told = [f"{entry['verb']} {entry['requestURI']}" for entry in asked]
+        return [line for line in told if line.partition(" ")[2] not in self.provoked]
 
     async def found(self, path: str) -> Any | None:
         """The object at a path, None where there is none."""
@@ -175,6 +183,7 @@ async def serving(directory: Path) -> AsyncIterator[ApiServer]:
             await _ready(server, started)
             await _install(server)
             yield server
+            assert not server.forbidden()
     finally:
         for process in reversed(started):
             process.terminate()
@@ -220,6 +229,12 @@ async def _install(server: ApiServer) -> None:
 
 async def _served(server: ApiServer, plural: str) -> bool:
     return await server.found(f"apis/argus.dev/v1alpha1/{plural}") is not None
+
+
+def is_forbidden(entry: Mapping[str, Any]) -> bool:
+    """Whether no right covers a request; admission also answers 403, in a namespace that ends."""
+    decision: str = entry["annotations"]["authorization.k8s.io/decision"]
+    return decision == "forbid"
 
 
 def granted(kind: str) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ from redis.asyncio import Redis
 
 from tests.integration.operator.apiserver import MERGE, OPERATOR, ApiServer
 from tests.integration.operator.crash.tripwire import Engine, Tripwire
-from tests.integration.operator.stage import Stage, coroutines, resync
+from tests.integration.operator.stage import TIERS, Stage, coroutines, resync
 from tests.unit.operator.fakes import KINDS
 from tests.unit.operator.world import SHOP
 
@@ -128,6 +128,7 @@ class RealStage(Stage):
         self.namespace = f"t{secrets.token_hex(4)}"
         self.wire = Tripwire()
         self.uids = []
+        self.keys_before = {}
         self.kafka = ground.admin
         self._registry_topic = f"argus.registry.{self.namespace}"
         self._ahead = 0.0
@@ -135,7 +136,8 @@ class RealStage(Stage):
         self._stack = stack
         self._directory = tempfile.TemporaryDirectory()
         self._tiers = Path(self._directory.name, "tiers.json")
-        self._tiers.write_text('{"standard": {}}')
+        tiers = {name: tier.model_dump(mode="json", by_alias=True) for name, tier in TIERS.items()}
+        self._tiers.write_text(json.dumps(tiers))
 
     async def open(self) -> None:
         """Makes the namespace and begins an operator."""

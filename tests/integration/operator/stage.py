@@ -22,6 +22,7 @@ from argus_operator.errors import OperatorError
 from argus_operator.models.common import Raw
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
+from argus_operator.models.tenant import KeyBucket
 from argus_operator.ports import Cluster, Registry, Schemas, Topics
 from argus_operator.reconcile.bookkeeping import Bookkeeper
 from argus_operator.reconcile.health import Health
@@ -31,7 +32,7 @@ from argus_operator.reconcile.verdict import Verdict
 from argus_operator.resources import Family, ReplayKey
 from argus_operator.resync import Replays, Resync
 from argus_operator.schemas import PipelineObserved
-from argus_operator.settings import ResyncSettings
+from argus_operator.settings import ResyncSettings, Tier
 from argus_operator.tiers import TierBook
 from argus_operator.topics import DiskBudget, TopicState
 
@@ -42,6 +43,7 @@ SIZES: Final[Mapping[str, Any]] = {
     "topic": {"retention": {"bytes": "64Mi"}},
     "deadLetter": {"retention": {"bytes": "16Mi"}},
 }
+TIERS: Final = {"standard": Tier(), "large": Tier(per_key=KeyBucket(rate=9_000, burst=90_000))}
 RETRY_S: Final = 1.0
 SOON_S: Final = 60.0
 """An operator that asks to be looked at again so soon is waited for; the end of a grace is not."""
@@ -67,6 +69,8 @@ class Stage(Protocol):
     _woken: list[Family]
     uids: list[tuple[str, str]]
     """Of all that was ever applied, as `plural/name` and uid, in order."""
+    keys_before: Mapping[str, str]
+    """What the Secret held before what a test is about; tests set it."""
 
     # What a user does
 
@@ -272,13 +276,14 @@ class Stage(Protocol):
             "secret": None if held is None else {k: keys.kind_of(v) for k, v in held.items()},
             "registry": {"whole": whole, "documents": {k: _told(v) for k, v in documents.items()}},
             "topics": {name: _kept(found) for name, found in (await self.topics()).items()},
-            "tables": {uid: asdict(await self.tables(uid)) for uid in self._pipelines()},
+            "tables": {uid: asdict(await self.tables(uid)) for uid in self.pipelines()},
             "tenants": await self.tenants(),
             "counters": await self.counters(),
         }
         return self._without_chance(state, held or {})
 
-    def _pipelines(self) -> list[str]:
+    def pipelines(self) -> list[str]:
+        """The uids of all pipelines that were ever applied."""
         return [uid for label, uid in self.uids if label.startswith(PIPELINES)]
 
     async def _shown(self, label: str) -> Any:

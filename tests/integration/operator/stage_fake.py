@@ -19,8 +19,8 @@ from argus_operator.tiers import TierBook
 from argus_operator.topics import Action
 
 from tests.integration.operator.crash.tripwire import Engine, Tripwire
-from tests.integration.operator.stage import Stage, coroutines, resync
-from tests.unit.operator.fakes import NAMESPACE, FakeRegistry, FakeTopics, away
+from tests.integration.operator.stage import TIERS, Stage, coroutines, resync
+from tests.unit.operator.fakes import NAMESPACE, FakeRegistry, FakeSchemas, FakeTopics, away
 from tests.unit.operator.world import SECRET, World
 
 
@@ -53,8 +53,9 @@ class FakeStage(Stage):
         self.namespace = NAMESPACE
         self.wire = Tripwire()
         self.uids = []
-        self.world = World(kafka=OneByOne())
-        self.kafka = self.world.kafka
+        self.keys_before = {}
+        self.world = World(kafka=OneByOne(), tiers=TIERS)
+        self.kafka = FakeTopics(topics=self.world.kafka.topics)
         self._counted: set[tuple[TenantId, str]] = set()
         self._woken: list[Family] = []
         self._guard()
@@ -161,7 +162,7 @@ class FakeStage(Stage):
         )
 
     async def tables(self, uid: str) -> PipelineObserved:
-        return await self.world.database.observe_pipeline(uid)
+        return await FakeSchemas.observe_pipeline(self.world.database, uid)  # not the operator's
 
     async def tenants(self) -> Mapping[str, bool]:
         database = self.world.database

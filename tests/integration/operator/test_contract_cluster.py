@@ -222,6 +222,7 @@ async def test_what_the_role_does_not_grant_is_refused_in_words(
     api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(OPERATOR)))
+    api.provoked.add("/api/v1/secrets")
     async with Kubernetes() as cluster:
         with pytest.raises(UnavailableError, match=r"403 .*cannot list"):
             await cluster.call("GET", "api/v1/secrets")

@@ -8,8 +8,8 @@ import pytest
 
 from tests import examples
 from tests.examples import PLURALS, Example, Expectation
+from tests.integration.operator.kubelet import REPORT, Kubelet
 from tests.integration.operator.process import RESOURCES, Operator
-from tests.integration.operator.test_replays import REPORT, Kubelet
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import pytest_asyncio
 import yaml
 
-from tests.integration.operator.apiserver import MERGE, OPERATOR, RELEASE, ROOT, granted
+from tests.integration.operator.apiserver import ROOT
+from tests.integration.operator.kubelet import JOBS, REPORT, Kubelet
 from tests.integration.operator.process import Operator
 from tests.integration.operator.waiting import eventually
 
@@ -19,124 +19,12 @@ pytestmark = [
 ]
 
 TENANTS, PIPELINES, REPLAYS = "argustenants", "arguspipelines", "argusreplays"
-JOBS = f"apis/batch/v1/namespaces/{RELEASE}/jobs"
-PODS = f"api/v1/namespaces/{RELEASE}/pods"
 PIPELINE: dict[str, Any] = {
     "tenantRef": {"name": "shop"},
     "topic": {"retention": {"bytes": "64Mi"}},
     "deadLetter": {"retention": {"bytes": "16Mi"}},
 }
 SPEC: dict[str, Any] = {"pipelineRef": {"name": "web"}}
-STATUS = "application/merge-patch+json"
-REPORT = {
-    "matched": 10,
-    "passing": 6,
-    "replayed": 6,
-    "stored": 4,
-    "duplicate": 1,
-    "failed": 1,
-    "refused": {"too_old": 3},
-    "settled": 1,
-    "skipped": 0,
-    "message": "10 letters matched.",
-}
-
-
-class Kubelet:
-    """Does with a replay's Job what Kubernetes' controllers and a node would do."""
-
-    def __init__(self, operator: Operator, namespace: str) -> None:
-        self.operator = operator
-        self.api = operator.kubernetes
-        self.namespace = namespace
-
-    async def job(self, replay: str = "again", seconds: float = 20) -> dict[str, Any]:
-        """The Job of a replay, once there is one."""
-        found: list[dict[str, Any]] = []
-
-        async def made() -> bool:
-            found[:] = await self.jobs(replay)
-            return bool(found)
-
-        await eventually(made, seconds)
-        (only,) = found
-        return only
-
-    async def jobs(self, replay: str = "again") -> list[dict[str, Any]]:
-        """All Jobs of a replay."""
-        query = (
-            f"labelSelector=argus.dev/replay-namespace={self.namespace},argus.dev/replay={replay}"
-        )
-        listed = await self.api.call("GET", f"{JOBS}?{query}")
-        items: list[dict[str, Any]] = listed["items"]
-        return items
-
-    async def run(self, job: dict[str, Any]) -> None:
-        """Starts the Job's pod."""
-        name = job["metadata"]["name"]
-        await self._job_status(name, startTime=_now(), active=1)
-        pod = job["spec"]["template"] | {
-            "metadata": {"name": f"{name}-{len(await self.pods(name))}"}
-        }
-        pod["metadata"]["labels"] = {"batch.kubernetes.io/job-name": name}
-        await self.api.call("POST", PODS, pod)
-
-    async def pods(self, job: str) -> list[dict[str, Any]]:
-        """The pods of a Job."""
-        query = f"labelSelector=batch.kubernetes.io/job-name={job}"
-        items: list[dict[str, Any]] = (await self.api.call("GET", f"{PODS}?{query}"))["items"]
-        return items
-
-    async def container(self, job: str, **state: Any) -> None:
-        """Puts the container of the Job's last pod into a state."""
-        pod = max((found["metadata"]["name"] for found in await self.pods(job)), default="")
-        status = {
-            "name": "replay",
-            "ready": False,
-            "restartCount": 0,
-            "image": "argus/app:test",
-            "imageID": "",
-            "state": state,
-        }
-        body = {"status": {"containerStatuses": [status]}}
-        await self.api.call("PATCH", f"{PODS}/{pod}/status", body, STATUS)
-
-    async def end(self, job: str, message: str, *, code: int = 0) -> None:
-        """Ends the container with this termination message."""
-        times = {"startedAt": _now(), "finishedAt": _now()}
-        await self.container(job, terminated={"exitCode": code, "message": message, **times})
-
-    async def complete(self, job: str) -> None:
-        """Says that the Job has succeeded."""
-        conditions = [_condition("SuccessCriteriaMet"), _condition("Complete")]
-        await self._job_status(
-            job, active=0, succeeded=1, completionTime=_now(), conditions=conditions
-        )
-
-    async def fail(self, job: str) -> None:
-        """Says that the Job has failed for good."""
-        conditions = [_condition("FailureTarget"), _condition("Failed")]
-        await self._job_status(job, active=0, failed=4, conditions=conditions)
-
-    async def _job_status(self, job: str, **status: Any) -> None:
-        await self.api.call("PATCH", f"{JOBS}/{job}/status", {"status": status}, STATUS)
-
-    async def collect(self, job: str) -> None:
-        """Garbage collection of a Job that is being deleted in the foreground."""
-        for pod in await self.pods(job):
-            name = pod["metadata"]["name"]
-            await self.api.call("DELETE", f"{PODS}/{name}?gracePeriodSeconds=0")
-        await self.api.call("PATCH", f"{JOBS}/{job}", {"metadata": {"finalizers": None}}, MERGE)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _condition(type_: str) -> dict[str, Any]:
-    said = {"reason": "BackoffLimitExceeded", "message": "too many attempts"}
-    times = {"lastProbeTime": _now(), "lastTransitionTime": _now()}
-    return {"type": type_, "status": "True", **said, **times}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -343,47 +231,3 @@ async def test_a_replay_cannot_be_changed(operator: Operator) -> None:
     await operator.create(REPLAYS, namespace, "again", SPEC)
     with pytest.raises(AssertionError, match="make another"):
         await operator.patch(REPLAYS, namespace, "again", {"spec": {"dryRun": True}})
-
-
-async def test_the_operator_asks_for_nothing_else_than_it_is_granted_and_for_all_of_that(
-    operator: Operator, kubelet: Kubelet
-) -> None:
-    before = len(operator.kubernetes.asked(OPERATOR))
-    keys = {"apiKeys": [{"name": "other"}]}
-    await operator.patch(TENANTS, kubelet.namespace, "shop", {"spec": keys})
-    await operator.create(REPLAYS, kubelet.namespace, "again", SPEC)
-    job = await kubelet.job()
-    await kubelet.run(job)
-    await operator.wait(REPLAYS, kubelet.namespace, "again", "JobRunning", "Running")
-    await operator.delete(REPLAYS, kubelet.namespace, "again")
-    await operator.wait(REPLAYS, kubelet.namespace, "again", "Stopping", "Running")
-    await kubelet.collect(job["metadata"]["name"])
-    await operator.gone(REPLAYS, kubelet.namespace, "again")
-    entries = operator.kubernetes.asked(OPERATOR)
-
-    assert [entry["requestURI"] for entry in entries[before:] if _is_refused(entry)] == []
-    used = [entry for entry in entries if "objectRef" in entry and not _is_refused(entry)]
-    assert {_right(entry) for entry in used} == _granted()
-
-
-def _is_refused(entry: dict[str, Any]) -> bool:
-    return bool(entry["responseStatus"]["code"] == 403)
-
-
-def _right(entry: dict[str, Any]) -> tuple[str, str, str, str]:
-    """Kind of role, group, resource and verb that a request needs."""
-    ref = entry["objectRef"]
-    resource = "/".join(filter(None, (ref["resource"], ref.get("subresource"))))
-    where = "Role" if ref.get("namespace") == RELEASE else "ClusterRole"
-    return where, ref.get("apiGroup", ""), resource, entry["verb"]
-
-
-def _granted() -> set[tuple[str, str, str, str]]:
-    return {
-        (kind, group, resource, verb)
-        for kind in ("ClusterRole", "Role")
-        for rule in granted(kind)
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }

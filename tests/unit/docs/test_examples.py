@@ -1,9 +1,7 @@
 """examples/ shows every field of a spec; each file explains itself and is in the documentation."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from argus_operator.models import common
@@ -13,7 +11,7 @@ from argus_operator.models.replay import ReplaySpec
 from argus_operator.models.tenant import TenantSpec
 
 from hack import resources
-from tests import examples
+from tests import examples, fields
 
 ROOT = Path(__file__).parents[3]
 MODELS: dict[str, type[Model]] = {
@@ -22,8 +20,6 @@ MODELS: dict[str, type[Model]] = {
     "ArgusReplay": ReplaySpec,
 }
 """Equal to the CRDs by tests/unit/operator/test_models.py, and refusing what they do not know."""
-FREE_FORM = {".validation.schemas[].jsonSchema"}
-"""Fields that hold one value, whatever is in it."""
 NOT_SHOWN_YET = {
     ".databaseLogin",
     ".storage.compressAfter",
@@ -31,31 +27,6 @@ NOT_SHOWN_YET = {
     "argus.dev/force-delete",
 }
 """Fields and annotations that have no effect yet; what gets one is shown, and goes from here."""
-
-Schema = dict[str, Any]
-
-
-def leaves(schema: Schema, path: str = "") -> Iterator[str]:
-    """Paths of a schema's fields that hold a value, lists with `[]`."""
-    if properties := schema.get("properties"):
-        for name, inner in properties.items():
-            yield from leaves(inner, f"{path}.{name}")
-    elif "items" in schema:
-        yield from leaves(schema["items"], f"{path}[]")
-    else:
-        yield path
-
-
-def used(value: Any, path: str = "") -> Iterator[str]:
-    """Paths of an object's fields that hold a value, the same way."""
-    if isinstance(value, dict) and path not in FREE_FORM:
-        for name, inner in value.items():
-            yield from used(inner, f"{path}.{name}")
-    elif isinstance(value, list):
-        for inner in value:
-            yield from used(inner, f"{path}[]")
-    else:
-        yield path
 
 
 @pytest.mark.parametrize("file", examples.FILES)
@@ -99,9 +70,11 @@ def test_an_example_stands_in_a_namespace_of_its_own(file: str) -> None:
 @pytest.mark.parametrize("kind", MODELS)
 def test_every_field_of_a_spec_is_in_an_example(kind: str) -> None:
     everything = [found for file in examples.FILES for found in examples.load(file).resources]
-    shown = {p for found in everything if found["kind"] == kind for p in used(found["spec"])}
+    specs = [found["spec"] for found in everything if found["kind"] == kind]
+    shown = {path for spec in specs for path, _ in fields.values(spec)}
+    schema = resources.kinds()[kind]["properties"]["spec"]
 
-    assert set(leaves(resources.kinds()[kind]["properties"]["spec"])) - NOT_SHOWN_YET == shown
+    assert set(fields.leaves(schema)) - NOT_SHOWN_YET == shown
 
 
 def test_every_annotation_is_in_an_example_and_explained() -> None:

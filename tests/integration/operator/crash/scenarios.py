@@ -7,6 +7,8 @@ from typing import Any
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
 
+from tests.integration.operator.crash import sights
+from tests.integration.operator.crash.sights import Sight
 from tests.integration.operator.crash.tripwire import Engine, Killed, Side
 from tests.integration.operator.stage import RETRY_S, Stage, State
 from tests.unit.operator.world import SHOP, WEB
@@ -24,9 +26,20 @@ class Scenario:
     name: str
     before: tuple[Act, ...]
     acts: tuple[Act, ...]
+    seen: tuple[Sight, ...] = ()
+    """What is to be seen after each act, however it was disturbed; none where only the end is
+    compared."""
 
     def __str__(self) -> str:
         return self.name
+
+    def __post_init__(self) -> None:
+        assert len(self.seen) in (0, len(self.acts)), self.name
+
+    async def look(self, stage: Stage, number: int) -> None:
+        """Raises AssertionError where it is not to be seen after this act; counted from 0."""
+        for sight in self.seen[number : number + 1]:
+            await sight(stage)
 
 
 def both(**spec: Any) -> Act:
@@ -99,24 +112,49 @@ async def collect(stage: Stage) -> None:
 
 
 RETAIN, DELETE = both(deletionPolicy="Retain"), both(deletionPolicy="Delete")
-CREATE = Scenario("create", (), (RETAIN,))
-DROP = Scenario("delete", (DELETE, counted), (delete_both,))
-KEEP = Scenario("retain", (RETAIN, counted), (delete_both,))
-SCENARIOS = (
+TENANT_FIRST, PIPELINE_FIRST = (delete_tenant, delete_pipeline), (delete_pipeline, delete_tenant)
+CREATE = Scenario("create", (), (RETAIN,), (sights.serving,))
+DROP = Scenario("delete", (DELETE, counted), (delete_both,), (sights.dropped,))
+KEEP = Scenario("retain", (RETAIN, counted), (delete_both,), (sights.retained,))
+LIFE = (
     CREATE,
     DROP,
     KEEP,
+    Scenario("rotate", (RETAIN,), (rotate, next_day), (sights.in_grace, sights.replaced)),
+    Scenario("revoke", (RETAIN,), (revoke,), (sights.replaced,)),
+    Scenario("revoke-in-grace", (RETAIN, rotate), (revoke,), (sights.replaced,)),
+    Scenario(
+        "delete-tenant-first",
+        (DELETE, counted),
+        TENANT_FIRST,
+        (sights.orphaned, sights.left_to_expire),
+    ),
+    Scenario(
+        "delete-pipeline-first",
+        (DELETE, counted),
+        PIPELINE_FIRST,
+        (sights.unserved, sights.dropped),
+    ),
+    Scenario(
+        "retain-tenant-first",
+        (RETAIN, counted),
+        TENANT_FIRST,
+        (sights.orphaned, sights.retained),
+    ),
+    Scenario(
+        "retain-pipeline-first",
+        (RETAIN, counted),
+        PIPELINE_FIRST,
+        (sights.unserved, sights.retained),
+    ),
+    Scenario("recreate", (DELETE, counted, delete_both, collect), (DELETE,), (sights.anew,)),
+)
+"""All that may come upon a tenant and its pipeline, but for a change of what they are to be."""
+SCENARIOS = (
+    *LIFE,
     Scenario("update-tenant", (RETAIN,), (suspend,)),
     Scenario("update-pipeline", (RETAIN,), (grow,)),
-    Scenario("rotate", (RETAIN,), (rotate, next_day)),
-    Scenario("revoke", (RETAIN,), (revoke,)),
-    Scenario("revoke-in-grace", (RETAIN, rotate), (revoke,)),
     Scenario("secret-lost", (RETAIN,), (lose_secret,)),
-    Scenario("delete-tenant-first", (DELETE, counted), (delete_tenant, delete_pipeline)),
-    Scenario("delete-pipeline-first", (DELETE, counted), (delete_pipeline, delete_tenant)),
-    Scenario("retain-tenant-first", (RETAIN, counted), (delete_tenant, delete_pipeline)),
-    Scenario("retain-pipeline-first", (RETAIN, counted), (delete_pipeline, delete_tenant)),
-    Scenario("recreate", (DELETE, counted, delete_both, collect), (DELETE,)),
 )
 
 
@@ -124,23 +162,20 @@ async def play(
     stage: Stage, scenario: Scenario, at: int | None = None, side: Side = Side.BEFORE
 ) -> State:
     """The state in the end, the operator disturbed at its call number `at` of the acts."""
-    for act in scenario.before:
-        await act(stage)
-        await stage.settle()
+    await prepare(stage, scenario)
     stage.wire.arm(at, side)
-    for act in scenario.acts:
+    for number, act in enumerate(scenario.acts):
         await act(stage)
         await survive(stage)
+        await scenario.look(stage, number)
     stage.wire.rest()
     return await stage.end_state()
 
 
 async def outlast(stage: Stage, scenario: Scenario, engine: Engine) -> State:
     """The state in the end, the engine away from before each act until the operator has tried."""
-    for act in scenario.before:
-        await act(stage)
-        await stage.settle()
-    for act in scenario.acts:
+    await prepare(stage, scenario)
+    for number, act in enumerate(scenario.acts):
         stage.wire.take_away(engine)
         await act(stage)
         for _ in range(ATTEMPTS):
@@ -148,7 +183,16 @@ async def outlast(stage: Stage, scenario: Scenario, engine: Engine) -> State:
             await stage.pass_time(RETRY_S)
         stage.wire.take_away(None)
         await stage.settle()
+        await scenario.look(stage, number)
     return await stage.end_state()
+
+
+async def prepare(stage: Stage, scenario: Scenario) -> None:
+    """What the scenario begins with."""
+    for act in scenario.before:
+        await act(stage)
+        await stage.settle()
+        stage.keys_before = await stage.secret() or stage.keys_before
 
 
 async def survive(stage: Stage) -> None:

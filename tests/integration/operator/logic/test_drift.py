@@ -3,42 +3,14 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-from argus_contract import names
 from argus_contract.keys import KeyKind, generate, hash_key
-from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
-from argus_operator.topics import Configure
 
+from tests.integration.operator.crash.drifts import DRIFTS
 from tests.integration.operator.stage import Stage
-from tests.unit.operator.world import SHOP, WEB
+from tests.unit.operator.world import SHOP
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1_800)]
-
-
-async def topic_gone(stage: Stage) -> None:
-    await stage.kafka.delete([await stage.topic()])
-
-
-async def letters_gone(stage: Stage) -> None:
-    await stage.kafka.delete([names.dead_letter_topic(await stage.topic())])
-
-
-async def topic_configured(stage: Stage) -> None:
-    topic = await stage.topic()
-    configs = dict((await stage.topics())[topic].configs)
-    wanted = {"retention.ms": "60000", "segment.bytes": configs["segment.bytes"]}
-    await stage.kafka.apply([Configure(topic, wanted)])
-
-
-async def table_gone(stage: Stage) -> None:
-    await stage.lose_table(await stage.uid(PIPELINES, WEB))
-
-
-async def document_gone(stage: Stage) -> None:
-    await stage.lose_document(await stage.id())
-
-
-DRIFTS = [topic_gone, letters_gone, topic_configured, table_gone, document_gone]
 
 
 @pytest.mark.parametrize("drift", DRIFTS, ids=lambda drift: drift.__name__)
