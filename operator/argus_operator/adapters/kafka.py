@@ -135,6 +135,7 @@ class KafkaAdmin:
                 resource = ConfigResource(ConfigResourceType.TOPIC, name, dict(configs))
                 for response in await client.alter_configs([resource]):
                     _check((name, code, text) for code, text, *_ in response.resources)
+                await _until_told(client, resource, configs)
                 logger.info("topic configured", extra={"topic": name, "configs": dict(configs)})
 
     async def delete(self, topics: Sequence[TopicName]) -> None:
@@ -272,6 +273,19 @@ async def _until_visible(client: AIOKafkaAdminClient, name: str, partitions: int
             leaders = [p for p in topic["partitions"] if p["leader"] >= 0]
             if topic["error_code"] == 0 and len(leaders) >= partitions:
                 return
+        await asyncio.sleep(_SETTLED_POLL_S)
+
+
+async def _until_told(
+    client: AIOKafkaAdminClient, resource: ConfigResource, configs: Mapping[str, str]
+) -> None:
+    """Waits until the brokers tell of a configuration; the caller bounds the time."""
+    while True:
+        for response in await client.describe_configs([resource]):
+            for code, message, _, name, entries in response.resources:
+                _check([(name, code, message)])
+                if configs.items() <= {(entry[0], entry[1]) for entry in entries}:
+                    return
         await asyncio.sleep(_SETTLED_POLL_S)
 
 

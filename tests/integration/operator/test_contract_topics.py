@@ -14,7 +14,6 @@ from argus_operator.ports import Topics
 from argus_operator.topics import Backlog, Configure, Create, Grow, TopicSpec, plan
 
 from tests.integration.operator.contracts import BOTH, unused
-from tests.integration.operator.waiting import eventually
 from tests.unit.operator.fakes import FakeTopics
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1_800)]
@@ -58,13 +57,10 @@ class TestTopics:
         await topics.apply([Create(spec(name))])
         wanted = spec(name, 3, {"retention.bytes": "33554432", "segment.bytes": "8388608"})
         await topics.apply([Grow(name, 3), Configure(name, wanted.configs)])
+        found = (await topics.observe([name]))[name]
 
-        async def as_wanted() -> bool:
-            """A broker may hear of new configuration a moment after it was acknowledged."""
-            return plan(wanted, (await topics.observe([name]))[name]) == []
-
-        await eventually(as_wanted, 5)
-        assert (await topics.observe([name]))[name].retention_bytes == 3 * 33_554_432
+        assert plan(wanted, found) == []
+        assert found.retention_bytes == 3 * 33_554_432
 
     @BOTH
     async def test_a_topic_never_shrinks(self, topics: Topics) -> None:
