@@ -45,8 +45,13 @@ pytestmark = [
 ]
 
 TENANTS, PIPELINES = "argustenants", "arguspipelines"
-EVENT: Final = b'{"event": "page_view", "properties": {"url": "https://shop.example/"}}'
-NO_EVENT: Final = b'[{"event": 5}, ' + EVENT + b"]"
+EVENT: Final = (
+    b'{"event": "page_view", "id": "0197c1f0-0000-7000-8000-000000000001", '
+    b'"properties": {"url": "https://shop.example/"}}'
+)
+NO_EVENT: Final = b'{"event": 5}'
+MIXED: Final = b"[%b, %b]" % (NO_EVENT, EVENT.replace(b"0001", b"0002"))
+"""The ids make one event of those that a test has to send again."""
 USES: Final = (Operation.READ, Operation.WRITE)
 CHANGES_S: Final = 40.0
 LOGIN: Final = {
@@ -121,7 +126,10 @@ class Platform:
 
         async def answered() -> bool:
             headers = {"Authorization": f"Bearer {key}"}
-            answer = await self.client.post("/v1/events", content=body, headers=headers)
+            try:
+                answer = await self.client.post("/v1/events", content=body, headers=headers)
+            except httpx.ConnectError:  # ingest listens once it has read the registry
+                return False
             return answer.status_code == status
 
         await eventually(answered, CHANGES_S)
@@ -203,11 +211,11 @@ async def test_events_go_through_topics_that_another_made_and_keeps(
 
     key = await platform.key(namespace)
     await platform.until_answered(key, EVENT, 202)
-    await platform.until_answered(key, NO_EVENT, 202)
+    await platform.until_answered(key, MIXED, 202)
     await platform.until_stored(status, 2)
 
     async def lettered() -> bool:
-        return await owner.records(letters) == [b'{"event": 5}']
+        return set(await owner.records(letters)) == {NO_EVENT}
 
     await eventually(lettered, CHANGES_S)
     before = await owner.topics()

@@ -19,53 +19,13 @@ class Unheeded:
 
 UNHEEDED: Final = (
     Unheeded(
-        "No quota is in a tenant's document, and none is counted.",
-        "tenant",
-        ("rateLimit.quota.daily", "rateLimit.quota.monthly"),
-        {"rateLimit": {"quota": {"daily": 5_000, "monthly": 50_000}}},
-    ),
-    Unheeded(
-        "The number of requests in work is bounded by the process's memory alone.",
-        "tenant",
-        ("rateLimit.concurrency",),
-        {"rateLimit": {"concurrency": 7}},
-    ),
-    Unheeded(
-        "Limits are always enforced.",
-        "tenant",
-        ("rateLimit.mode",),
-        {"rateLimit": {"mode": "observe"}},
-    ),
-    Unheeded(
         "The read-only role has no login.", "tenant", ("databaseLogin",), {"databaseLogin": True}
-    ),
-    Unheeded(
-        "Topics have names of the operator's own, and it makes them.",
-        "pipeline",
-        ("topic.external.name", "topic.external.deadLetterName"),
-        {
-            "topic": {
-                "retention": {"bytes": "64Mi"},
-                "external": {"name": "theirs", "deadLetterName": "theirs.dead"},
-            }
-        },
     ),
     Unheeded(
         "No edition of TimescaleDB is asked to compress.",
         "pipeline",
         ("storage.compressAfter",),
         {"storage": {"compressAfter": "7d"}},
-    ),
-    Unheeded(
-        "The properties of an event are not held to a schema.",
-        "pipeline",
-        ("validation.mode", "validation.schemas.event", "validation.schemas.jsonSchema"),
-        {
-            "validation": {
-                "mode": "observe",
-                "schemas": [{"event": "click", "jsonSchema": {"required": ["page"]}}],
-            }
-        },
     ),
 )
 """Exactly those: tests/unit/operator/test_matrix.py fails for a field without a row that is not

@@ -1,9 +1,10 @@
 """A row for each field of a spec that may change: it alone is changed, and what of it is seen."""
 
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from argus_contract.registry import Bucket
+from argus_contract.registry import Bucket, Validation
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
 
@@ -95,9 +96,24 @@ def letters(**retention: Any) -> Spec:
     return {"deadLetter": {"retention": {"bytes": "16Mi"} | retention}}
 
 
+def quota(**events: int) -> Spec:
+    """A quota."""
+    return {"rateLimit": {"quota": events}}
+
+
+def schema(event: str = "click", mode: str = "enforce", **keywords: Any) -> Spec:
+    """One event's JSON Schema."""
+    return {"validation": {"mode": mode, "schemas": [{"event": event, "jsonSchema": keywords}]}}
+
+
 def clicks(*match: str) -> Spec:
     """A pipeline beside the default one."""
     return {"named": "clicks", "match": list(match)}
+
+
+def judged(of: Callable[[Validation], Any], wanted: object) -> Sight:
+    """Serving, and pods know this of the default pipeline's schemas."""
+    return routed(lambda found: found.validation and of(found.validation), wanted)
 
 
 OF_TENANT = (
@@ -131,6 +147,30 @@ OF_TENANT = (
         rates(),
         rates(address=(3, 8)),
         told(lambda found: found.limits.per_ip, Bucket(3, 8)),
+    ),
+    row(
+        "tenant.rateLimit.quota.daily",
+        quota(daily=6_000, monthly=90_000),
+        quota(daily=7_000, monthly=90_000),
+        told(lambda found: (found.limits.daily, found.limits.monthly), (7_000, 90_000)),
+    ),
+    row(
+        "tenant.rateLimit.quota.monthly",
+        quota(daily=6_000, monthly=90_000),
+        quota(daily=6_000, monthly=80_000),
+        told(lambda found: (found.limits.daily, found.limits.monthly), (6_000, 80_000)),
+    ),
+    row(
+        "tenant.rateLimit.concurrency",
+        {},
+        {"rateLimit": {"concurrency": 7}},
+        told(lambda found: found.limits.concurrency, 7),
+    ),
+    row(
+        "tenant.rateLimit.mode",
+        {},
+        {"rateLimit": {"mode": "observe"}},
+        told(lambda found: found.limits.observe, True),
     ),
     row(
         "tenant.apiKeys.name",
@@ -244,10 +284,33 @@ OF_PIPELINE = (
             routed(lambda found: found.dedupe_window, 3 * 3_600),
         ),
     ),
+    row(
+        "pipeline.validation.mode",
+        schema(required=["page"]),
+        schema(mode="observe", required=["page"]),
+        judged(lambda found: found.enforce, False),
+    ),
+    row(
+        "pipeline.validation.schemas.event",
+        schema(required=["page"]),
+        schema("tap", required=["page"]),
+        judged(lambda found: [item.event for item in found.schemas], ["tap"]),
+    ),
+    row(
+        "pipeline.validation.schemas.jsonSchema",
+        schema(required=["page"]),
+        schema(required=["place"]),
+        judged(lambda found: [item.schema for item in found.schemas], ['{"required":["place"]}']),
+    ),
     dying("pipeline.deletionPolicy", policies(tenant="Delete", pipeline="Retain")),
 )
 UPDATES = OF_TENANT + OF_PIPELINE
-FIXED: Final = {"pipeline.tenantRef.name": {"tenantRef": {"name": "another"}}}
+_THEIRS: Final = {"topic": {"external": {"name": "theirs", "deadLetterName": "theirs.dead"}}}
+FIXED: Final[Mapping[str, Spec]] = {
+    "pipeline.tenantRef.name": {"tenantRef": {"name": "another"}},
+    "pipeline.topic.external.name": _THEIRS,
+    "pipeline.topic.external.deadLetterName": _THEIRS,
+}
 """Fields that no update may change, each with an update that the API server refuses."""
 
 
