@@ -126,6 +126,11 @@ class Meta(BaseModel):
         return self.annotations.get(PAUSED, "false").lower() != "false"
 
     @property
+    def forced(self) -> bool:
+        """Whether its deletion may pass over engines that are away."""
+        return self.deleting and self.annotations.get(FORCE, "").lower() == "true"
+
+    @property
     def age(self) -> tuple[datetime, str]:
         """Sorts older objects first, and ties the same way every time."""
         return self.creation_timestamp, self.uid

@@ -31,6 +31,7 @@ from argus_operator.reconcile import findings, repairs
 from argus_operator.reconcile.attempt import attempt
 from argus_operator.reconcile.findings import TenantOutcome
 from argus_operator.reconcile.health import Health
+from argus_operator.reconcile.leftovers import passes
 from argus_operator.reconcile.pipelines import PipelineStep, Provisioned, entry
 from argus_operator.reconcile.removal import Removal
 from argus_operator.reconcile.status import StatusWriter
@@ -154,13 +155,26 @@ class FamilyReconciler:
         for pipeline in pipelines:
             await self._status.write(pipeline, findings.no_tenant(pipeline), {})
 
-    async def _release(self, leaving: Sequence[Pipeline], tenant: TenantId | None) -> bool:
-        """Lets pipelines go; whether some could not."""
+    async def _release(
+        self, leaving: Sequence[Pipeline], tenant: TenantId | None, *, untold: bool = False
+    ) -> bool:
+        """Lets pipelines go; whether some could not. `untold`: the registry still names them."""
         stuck = [
-            await self._tell_if_stuck(p, await attempt(self._removal.pipeline(p, tenant)))
+            await self._tell_if_stuck(
+                p, await attempt(self._removal.pipeline(p, tenant, untold=untold))
+            )
             for p in leaving
         ]
         return any(stuck)
+
+    async def _force(self, waiting: Sequence[Pipeline], tenant: TenantId, error: object) -> bool:
+        """Lets go, unheard of, those that are forced; whether some stay."""
+        forced = [p for p in waiting if passes(p.meta.forced, error)]
+        stuck = await self._release(forced, tenant, untold=True)
+        staying = [p for p in waiting if p not in forced]
+        for pipeline in staying:
+            await self._tell_if_stuck(pipeline, error)
+        return stuck or bool(staying)
 
     async def _tell_if_stuck(self, subject: Tenant | Pipeline, error: object) -> bool:
         """Says on the resource why it cannot go yet; whether that is so."""
@@ -174,14 +188,18 @@ class FamilyReconciler:
     async def _leave(self, tenant: Tenant, members: Members) -> Verdict:
         id_ = _id(tenant)
         error = await attempt(self._registry.retire(id_))
-        if isinstance(error, OperatorError) and not isinstance(error, BusyError):
+        untold = passes(tenant.meta.forced, error)
+        if isinstance(error, OperatorError) and not isinstance(error, BusyError) and not untold:
             return Verdict(retry=await self._tell_if_stuck(tenant, error))
-        if not self._registry.settled(id_, self._settle):
+        if not untold and not self._registry.settled(id_, self._settle):
             return Verdict(again_in=self._settle)
-        retry = await self._release(members.leaving, id_)
+        if untold:
+            retry = await self._force(members.leaving, id_, error)
+        else:
+            retry = await self._release(members.leaving, id_)
         if tenant.meta.held and not retry:
             everyone = [*members.active, *members.leaving]
-            stuck = await attempt(self._removal.tenant(tenant, id_, everyone))
+            stuck = await attempt(self._removal.tenant(tenant, id_, everyone, untold=untold))
             retry = await self._tell_if_stuck(tenant, stuck)
         await self._orphan(members.active)
         return Verdict(retry=retry)
@@ -360,10 +378,8 @@ class FamilyReconciler:
         named = self._registry.documents.get(id_)
         uids = set() if named is None else {item.uid for item in named.pipelines}
         waiting = [p for p in leaving if unread is not None or p.meta.uid in uids]
-        for pipeline in waiting:
-            await self._tell_if_stuck(pipeline, published)
         if waiting or not leaving:
-            return Verdict(retry=bool(waiting))
+            return Verdict(retry=await self._force(waiting, id_, published))
         if not self._registry.settled(id_, self._settle):
             return Verdict(again_in=self._settle)
         return Verdict(retry=await self._release(leaving, id_))

@@ -24,7 +24,6 @@ NOT_SHOWN_YET = {
     ".databaseLogin",
     ".storage.compressAfter",
     "argus.dev/adopt",
-    "argus.dev/force-delete",
 }
 """Fields and annotations that have no effect yet; what gets one is shown, and goes from here."""
 

@@ -1,7 +1,8 @@
 """Deletion, from the finalizer to what is retained and what is dropped."""
 
 import pytest
-from argus_operator.models.common import FINALIZER
+from argus_operator.errors import BusyError
+from argus_operator.models.common import FINALIZER, FORCE
 from argus_operator.models.pipeline import PLURAL as PIPELINES
 from argus_operator.models.tenant import PLURAL as TENANTS
 
@@ -176,3 +177,74 @@ class TestDeletion:
 
         assert (PIPELINES, NAMESPACE, WEB) in running.cluster.stored
         assert not running.database.retained
+
+
+class TestForced:
+    async def test_what_was_left_is_named_with_what_removes_it(self, running: World) -> None:
+        topic, uid, id_ = running.topic(), running.uid(PIPELINES, WEB), running.id
+        running.tenant({"deletionPolicy": "Delete"}, annotations={FORCE: "true"})
+        spec = {"deletionPolicy": "Delete"}
+        running.pipeline(spec=spec, annotations={FORCE: "true"})
+        await running.settle()
+        running.cluster.delete(TENANTS, SHOP)
+        running.cluster.delete(PIPELINES, WEB)
+        running.kafka.error = running.database.error = away("Away")
+        running.counters.error = running.registry.error = away("Away")
+        await running.reconcile()
+
+        assert not running.cluster.stored
+        (note,) = running.cluster.notes(WEB)[-1:]
+        for left in (topic, f"argus.drop_pipeline('{uid}')", f"{{{id_}}}:*", "registry"):
+            assert left in note
+        (note,) = running.cluster.notes(SHOP)[-1:]
+        assert f"argus.drop_tenant('{id_}')" in note
+        assert "registry" in note
+
+    async def test_tables_that_are_kept_are_put_aside_before_the_schema_goes(
+        self, running: World
+    ) -> None:
+        uid, id_ = running.uid(PIPELINES, WEB), running.id
+        running.tenant({"deletionPolicy": "Delete"}, annotations={FORCE: "true"})
+        await running.settle()
+        running.cluster.delete(TENANTS, SHOP)
+        running.database.error = away("Away")
+        for _ in range(2):
+            await running.reconcile()
+
+        note = running.cluster.notes(SHOP)[-1]
+        keep, drop = f"argus.retain_pipeline('{uid}')", f"argus.drop_tenant('{id_}')"
+        assert 0 < note.index(keep) < note.index(drop)
+
+    async def test_a_tenant_waits_for_a_pipeline_that_is_not_forced(self, running: World) -> None:
+        running.tenant(annotations={FORCE: "true"})
+        running.cluster.delete(TENANTS, SHOP)
+        running.cluster.delete(PIPELINES, WEB)
+        running.registry.error = away("KafkaUnavailable")
+        verdict = await running.reconcile()
+
+        assert verdict.retry
+        assert (TENANTS, NAMESPACE, SHOP) in running.cluster.stored
+        assert running.cluster.condition(PIPELINES, WEB, "Synced") == ("False", "KafkaUnavailable")
+        assert not running.database.retained
+
+    async def test_what_is_in_somebodys_way_for_a_moment_is_waited_for(
+        self, running: World
+    ) -> None:
+        running.pipeline(annotations={FORCE: "true"})
+        running.cluster.delete(PIPELINES, WEB)
+        running.kafka.error = BusyError("Changed", "later")
+        for _ in range(2):
+            verdict = await running.reconcile()
+
+        assert verdict.retry
+        assert (PIPELINES, NAMESPACE, WEB) in running.cluster.stored
+
+    async def test_the_api_server_is_never_passed_over(self, running: World) -> None:
+        running.pipeline(annotations={FORCE: "true"})
+        running.cluster.delete(PIPELINES, WEB)
+        running.cluster.refuse_finalizers = True
+        for _ in range(2):
+            verdict = await running.reconcile()
+
+        assert verdict.retry
+        assert (PIPELINES, NAMESPACE, WEB) in running.cluster.stored
