@@ -12,6 +12,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+from argus_runtime import logs
+
 from argus_operator import metrics
 from argus_operator.errors import OperatorError
 from argus_operator.ledger import Audit, Books
@@ -51,7 +53,9 @@ class Auditor:
             if books is None:
                 await asyncio.sleep(_IDLE_S)
             else:
-                await self._audit(books)
+                family = Family(books.namespace, books.tenant)
+                with logs.bound(tenant=str(family), pipeline=books.pipeline):
+                    await self._audit(books)
 
     def due(self) -> Books | None:
         """The pipeline that waits longest for its audit, None where none is due."""
@@ -72,7 +76,7 @@ class Auditor:
         except OperatorError as error:
             self._failed[books.uid] = time.monotonic()
             metrics.AUDITS.labels("failed").inc()
-            logger.warning("audit", extra={"pipeline": books.uid, "reason": error.message})
+            logger.warning("audit", extra={"reason": error.message})
             return
         self._failed.pop(books.uid, None)
         if found is None:
@@ -85,14 +89,12 @@ class Auditor:
         found = await self._database.audit(books.uid, self._timeout)
         if found is None or found.balanced:
             return found
-        extra = {"pipeline": books.uid, "found": found.message}
-        logger.warning("audit disagrees, and is made again", extra=extra)
+        logger.warning("audit disagrees, and is made again", extra={"found": found.message})
         return await self._database.audit(books.uid, self._timeout)
 
     def _tell(self, books: Books, found: Audit) -> None:
         metrics.AUDITS.labels("balanced" if found.balanced else "unbalanced").inc()
         level = logging.INFO if found.balanced else logging.ERROR
-        name = f"{books.namespace}/{books.pipeline}"
-        logger.log(level, "audit", extra={"pipeline": name, "found": found.message})
+        logger.log(level, "audit", extra={"found": found.message})
         self._keeper.audited(books.uid, found)
         self._wake(Family(books.namespace, books.tenant))

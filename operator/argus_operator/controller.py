@@ -12,6 +12,8 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from argus_runtime import logs
+
 from argus_operator import metrics
 from argus_operator.errors import BusyError, OperatorError, UnavailableError
 from argus_operator.reconcile.verdict import Verdict
@@ -74,6 +76,11 @@ class Controller(Generic[Key]):
 
     async def _once(self, key: Key) -> Verdict:
         """One look; whatever goes wrong is logged, counted and tried again."""
+        with logs.bound(**{self._kind: str(key)}):
+            return await self._counted(key)
+
+    async def _counted(self, key: Key) -> Verdict:
+        """The same, in its log context."""
         started = time.monotonic()
         outcome, verdict = "failed", Verdict(retry=True)
         try:
@@ -82,11 +89,11 @@ class Controller(Generic[Key]):
             outcome = "retry" if verdict.retry else "done"
         except (UnavailableError, BusyError) as error:
             outcome = "retry"
-            logger.warning("reconcile", extra={self._kind: str(key), "reason": error.message})
+            logger.warning("reconcile", extra={"reason": error.message})
         except OperatorError as error:
-            logger.error("reconcile", extra={self._kind: str(key), "reason": error.message})
+            logger.error("reconcile", extra={"reason": error.message})
         except Exception:  # a fault with one must not stop the others
-            logger.exception("reconcile failed", extra={self._kind: str(key)})
+            logger.exception("reconcile failed")
         metrics.RECONCILES.labels(self._kind, outcome).inc()
         metrics.RECONCILE_SECONDS.labels(self._kind).observe(time.monotonic() - started)
         return verdict

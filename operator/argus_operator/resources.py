@@ -48,6 +48,11 @@ class Resource:
         found: Mapping[str, Any] = self.raw.get("status") or {}
         return found
 
+    @property
+    def log_fields(self) -> Mapping[str, str]:
+        """What log lines about it say besides whose run they are of."""
+        return {}
+
     def awake(self) -> Self:
         """The same, as if nobody had paused it, nor asked anything else of it."""
         return self.with_meta(self.meta.model_copy(update={"annotations": {}}))
@@ -98,6 +103,10 @@ class Pipeline(Resource):
         return cls(raw, meta, _conditions(raw), problem, spec if problem is None else None)
 
     @property
+    def log_fields(self) -> Mapping[str, str]:
+        return {"pipeline": self.meta.name}
+
+    @property
     def retains(self) -> bool:
         """Whether its data outlives it; so it does where the spec cannot tell."""
         return self.spec is None or self.spec.deletion_policy is DeletionPolicy.RETAIN
@@ -144,6 +153,11 @@ class Replay(Resource):
         except ValidationError as error:
             spec, problem = None, _explain(error)
         return cls(raw, Meta.model_validate(raw["metadata"]), _conditions(raw), problem, spec)
+
+    @property
+    def log_fields(self) -> Mapping[str, str]:
+        found = self.raw.get("spec") or {}
+        return {"pipeline": (found.get("pipelineRef") or {}).get("name", "")}
 
     def has(self, type_: str) -> bool:
         """Whether a condition holds."""

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from argus_contract import names
 from argus_contract.names import TenantId, TopicName
+from argus_runtime import logs
 
 from argus_operator import metrics
 from argus_operator.conditions import READY
@@ -28,7 +29,7 @@ from argus_operator.reconcile.bookkeeping import Bookkeeper
 from argus_operator.reconcile.pipelines import TOPIC_PREFIX
 from argus_operator.reconcile.sweep import Seen, Sweep
 from argus_operator.reconcile.usage import UsageBook
-from argus_operator.resources import Family, ReplayKey
+from argus_operator.resources import Family, ReplayKey, family_of_pipeline
 from argus_operator.settings import ResyncSettings
 from argus_operator.tiers import TierBook
 from argus_operator.topics import DiskBudget, TopicState
@@ -205,18 +206,20 @@ class Resync:
         """Drops rows that are past their retention, pipeline by pipeline, until cancelled."""
         while True:
             for raw in self._pipelines:
-                await self._expire(raw["metadata"]["uid"])
+                meta = raw["metadata"]
+                with logs.bound(tenant=str(family_of_pipeline(raw)), pipeline=meta["name"]):
+                    await self._expire(meta["uid"])
             await asyncio.sleep(self._settings.expire_interval if self._pipelines else 1.0)
 
     async def _expire(self, uid: str) -> None:
         try:
             dropped = await self._database.expire(uid)
         except OperatorError as error:
-            logger.warning("expire", extra={"pipeline": uid, "reason": error.message})
+            logger.warning("expire", extra={"reason": error.message})
             return
         metrics.EXPIRED_ROWS.inc(dropped)
         if dropped:
-            logger.info("rows expired", extra={"pipeline": uid, "rows": dropped})
+            logger.info("rows expired", extra={"rows": dropped})
 
 
 def _registered(tenants: Iterable[Raw]) -> list[TenantId]:

@@ -1,10 +1,15 @@
 """Structured logs on standard error: one line a record, JSON or text.
 
-Fields are passed as `extra={"tenant": …}`. Keys, passwords and event contents are never logged.
+Fields are passed as `extra={"tenant": …}`, or bound to all that a block does. Keys, passwords and
+event contents are never logged.
 """
 
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +22,20 @@ _QUIET: Final = ("aiokafka", "httpx", "uvicorn")
 _REPEATING: Final = "aiokafka"
 _REPEAT_S: Final = 60.0
 _REMEMBERED: Final = 256
+_bound: ContextVar[Mapping[str, str]] = ContextVar("bound", default=MappingProxyType({}))
+
+
+@contextmanager
+def bound(**fields: str) -> Iterator[None]:
+    """Gives these fields to every record of the block, and of the tasks that it starts.
+
+    A record's own `extra` wins, and so does an inner block.
+    """
+    token = _bound.set({**_bound.get(), **fields})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -58,6 +77,16 @@ class TextFormatter(logging.Formatter):
         return super().formatMessage(record) + fields
 
 
+class Bound(logging.Filter):
+    """Gives each record what is bound where it is made; lets all through."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always true."""
+        for name, value in _bound.get().items():
+            vars(record).setdefault(name, value)
+        return True
+
+
 class Unrepeated(logging.Filter):
     """Lets each message of a client library through once a minute.
 
@@ -87,6 +116,7 @@ def configure(settings: LogSettings, component: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     as_json = settings.format is LogFormat.JSON
     handler.setFormatter(JsonFormatter(component) if as_json else TextFormatter())
+    handler.addFilter(Bound())
     handler.addFilter(Unrepeated())
     logging.basicConfig(level=settings.level, handlers=[handler], force=True)
     for name in _QUIET:

@@ -199,7 +199,7 @@ class RegistryLog:
         self._replica.apply(key, value)
         if tenant is not None:
             self._written[tenant] = self._clock()
-            logger.info("registry record", extra={"tenant": tenant, "gone": value is None})
+            logger.info("registry record", extra={"id": tenant, "gone": value is None})
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[None]:

@@ -19,6 +19,7 @@ from argus_contract import names
 from argus_contract import registry as contract
 from argus_contract.names import TenantId
 from argus_contract.registry import TenantDocument
+from argus_runtime import logs
 
 from argus_operator import documents, limits, schemas, usage
 from argus_operator.errors import BusyError, OperatorError, RefusedError
@@ -140,7 +141,7 @@ class FamilyReconciler:
             and document.id != current
         ]
         for id_ in gone:
-            logger.warning("a tenant went without its cleanup", extra={"tenant": id_})
+            logger.warning("a tenant went without its cleanup", extra={"id": id_})
             repairs.note("registry")
             await attempt(self._registry.retire(id_))
 
@@ -159,13 +160,12 @@ class FamilyReconciler:
         self, leaving: Sequence[Pipeline], tenant: TenantId | None, *, untold: bool = False
     ) -> bool:
         """Lets pipelines go; whether some could not. `untold`: the registry still names them."""
-        stuck = [
-            await self._tell_if_stuck(
-                p, await attempt(self._removal.pipeline(p, tenant, untold=untold))
-            )
-            for p in leaving
-        ]
-        return any(stuck)
+        stuck = False
+        for p in leaving:
+            with logs.bound(**p.log_fields):
+                error = await attempt(self._removal.pipeline(p, tenant, untold=untold))
+            stuck |= await self._tell_if_stuck(p, error)
+        return stuck
 
     async def _force(self, waiting: Sequence[Pipeline], tenant: TenantId, error: object) -> bool:
         """Lets go, unheard of, those that are forced; whether some stay."""
@@ -312,11 +312,12 @@ class FamilyReconciler:
     ) -> dict[str, Provisioned]:
         """Topics and tables of all pipelines that may be touched, at once; by uid."""
         async with asyncio.TaskGroup() as group:
-            tasks = {
-                p.meta.uid: group.create_task(self._pipelines.ensure(schema, p, p.spec))
-                for p in active
-                if p.spec is not None and _touchable(p)
-            }
+            tasks = {}
+            for p in active:
+                if p.spec is not None and _touchable(p):
+                    with logs.bound(**p.log_fields):
+                        made = self._pipelines.ensure(schema, p, p.spec)
+                        tasks[p.meta.uid] = group.create_task(made)
         return {uid: task.result() for uid, task in tasks.items()}
 
     async def _publish(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from argus_runtime import logs
+
 from argus_operator import conditions
 from argus_operator.conditions import FAILED, HEALTHY, READY, SYNCED, Finding
 from argus_operator.models.common import Condition, ConditionStatus
@@ -44,8 +46,9 @@ class StatusWriter:
         if not news:
             return
         repairs.note("status")
-        await self._cluster.patch_status(subject.plural, subject.meta, news)
-        await self._announce(subject, merged)
+        with logs.bound(**subject.log_fields):
+            await self._cluster.patch_status(subject.plural, subject.meta, news)
+            await self._announce(subject, merged)
 
     async def _announce(self, subject: Resource, merged: Sequence[Condition]) -> None:
         for condition in conditions.changed(subject.conditions, merged):

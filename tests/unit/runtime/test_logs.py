@@ -1,5 +1,6 @@
 """A log line is one JSON object with its fields; an exception stays on its line."""
 
+import asyncio
 import json
 import logging
 
@@ -52,3 +53,30 @@ def test_a_client_library_that_repeats_itself_is_heard_once(
             logging.getLogger(name).warning("broker %s is away", 1)
     logged = [json.loads(line)["logger"] for line in capsys.readouterr().err.splitlines()]
     assert logged == ["aiokafka.conn"] + ["argus_stream"] * 5
+
+
+async def test_what_is_bound_is_in_every_line_of_the_block_and_of_its_tasks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(LogSettings(), "operator")
+    logger = logging.getLogger("x")
+
+    async def step() -> None:
+        logger.info("task")
+
+    with logs.bound(tenant="ns/shop"):
+        with logs.bound(pipeline="web"):
+            task = asyncio.create_task(step())
+        logger.info("block")
+        logger.info("own", extra={"tenant": "ns/other"})
+        await task
+    logger.info("after")
+
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    found = {line["message"]: (line.get("tenant"), line.get("pipeline")) for line in lines}
+    assert found == {
+        "task": ("ns/shop", "web"),
+        "block": ("ns/shop", None),
+        "own": ("ns/other", None),
+        "after": (None, None),
+    }
