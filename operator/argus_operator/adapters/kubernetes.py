@@ -9,6 +9,7 @@ import base64
 import json as json_module
 import logging
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Self
@@ -18,6 +19,7 @@ import kopf
 
 from argus_operator import metrics
 from argus_operator.errors import BusyError, UnavailableError
+from argus_operator.event_limits import EventLimits
 from argus_operator.keys import NOTES, SecretState
 from argus_operator.models.common import FINALIZER, GROUP, VERSION, Meta, Raw
 
@@ -27,7 +29,7 @@ Connect = Callable[[], kopf.ConnectionInfo]
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "argus-operator"
-_MERGE: Final = "application/merge-patch+json"
+MERGE: Final = "application/merge-patch+json"
 _PAGE: Final = 500
 _TERMINATING: Final = "NamespaceTerminating"
 """Kubernetes' own name for why nothing can be created any more."""
@@ -56,6 +58,7 @@ class Kubernetes:
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._info = connect()
         self._session: aiohttp.ClientSession | None = None
+        self._limits = EventLimits()
 
     async def __aenter__(self) -> Self:
         self._session = self._open()
@@ -93,7 +96,7 @@ class Kubernetes:
     async def patch_status(self, plural: str, meta: Meta, status: Mapping[str, Any]) -> None:
         """Writes these fields of the status; null removes one. A vanished object is fine."""
         path = _path(plural, meta.namespace, meta.name) + "/status"
-        await self.call("PATCH", path, json={"status": status}, content_type=_MERGE)
+        await self.call("PATCH", path, json={"status": status}, content_type=MERGE)
 
     async def set_finalizer(self, plural: str, meta: Meta, present: bool) -> None:
         """Adds or removes our finalizer, and leaves others as they are.
@@ -105,7 +108,7 @@ class Kubernetes:
         wanted = [*others, FINALIZER] if present else others
         body = {"metadata": {"resourceVersion": meta.resource_version, "finalizers": wanted}}
         path = _path(plural, meta.namespace, meta.name)
-        answer = await self.call("PATCH", path, json=body, content_type=_MERGE)
+        answer = await self.call("PATCH", path, json=body, content_type=MERGE)
         if answer is None and present:
             raise BusyError("Vanished", f"{path} was deleted before anything was made for it")
 
@@ -123,7 +126,7 @@ class Kubernetes:
             }
         }
         path = _path(plural, meta.namespace, meta.name)
-        answer = await self.call("PATCH", path, json=body, content_type=_MERGE)
+        answer = await self.call("PATCH", path, json=body, content_type=MERGE)
         if answer is None:
             raise BusyError("Vanished", f"{path} was deleted while it was annotated")
         return Meta.model_validate(answer["metadata"])
@@ -155,19 +158,24 @@ class Kubernetes:
         body["data"] |= dict.fromkeys(gone)
         body["metadata"]["annotations"] |= dict.fromkeys(set(observed.notes) - set(notes))
         body["metadata"]["resourceVersion"] = observed.resource_version
-        answer = await self.call("PATCH", f"{path}/{name}", json=body, content_type=_MERGE)
+        answer = await self.call("PATCH", f"{path}/{name}", json=body, content_type=MERGE)
         if answer is None:
             raise BusyError("Vanished", f"Secret {name} was deleted while it was changed")
 
     async def post_event(self, subject: Raw, type_: str, reason: str, note: str) -> None:
-        """Tells people, and the log too; that it could not be posted goes no further.
+        """Tells people, unless they are told too much (`event_limits`), and the log anyhow.
 
-        An event is a courtesy, and a namespace that is being deleted takes none.
+        That it could not be posted goes no further: an event is a courtesy, and a namespace that
+        is being deleted takes none.
         """
         meta = subject["metadata"]
         path = f"apis/events.k8s.io/v1/namespaces/{meta['namespace']}/events"
         about = f"{subject['kind']} {meta['namespace']}/{meta['name']}"
-        logger.info("event", extra={"about": about, "reason": reason, "note": note})
+        posted = self._limits.allow(meta["uid"], reason, note, time.monotonic())
+        extra = {"about": about, "reason": reason, "note": note, "posted": posted}
+        logger.info("event", extra=extra)
+        if not posted:
+            return
         try:
             await self.call("POST", path, json=_event(subject, type_, reason, note))
         except (UnavailableError, BusyError) as error:

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from argus_operator.adapters.kubernetes import Kubernetes
 from argus_operator.errors import BusyError, UnavailableError
+from argus_operator.event_limits import PER_MINUTE
 from argus_operator.models.tenant import PLURAL as TENANTS
 from argus_operator.ports import Cluster
 from argus_operator.resources import Tenant
@@ -253,6 +254,30 @@ async def test_an_event_that_cannot_be_posted_is_in_the_log_and_no_failure(
     said = [(record.levelname, record.message) for record in caplog.records]
     assert ("INFO", "event") in said
     assert (("WARNING", "an event was not posted") in said) is not terminating
+
+
+async def test_an_event_is_sent_once_and_what_differs_from_it_as_well(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    namespace = f"t{secrets.token_hex(4)}"
+    await api.call("POST", "api/v1/namespaces", {"metadata": {"name": namespace}})
+    subject = {
+        "apiVersion": "argus.dev/v1alpha1",
+        "kind": "ArgusTenant",
+        "metadata": {"name": "shop", "namespace": namespace, "uid": "u"},
+    }
+    monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(OPERATOR)))
+    notes = ["kept", "kept", *(f"note {number}" for number in range(20))]
+    with caplog.at_level("INFO", logger="argus_operator"):
+        async with Kubernetes() as cluster:
+            for note in notes:
+                await cluster.post_event(subject, "Normal", "Retained", note)
+
+    listed = await api.call("GET", f"apis/events.k8s.io/v1/namespaces/{namespace}/events")
+    sent = {item["note"] for item in listed["items"]}
+    assert sent == {"kept", *(f"note {number}" for number in range(PER_MINUTE - 1))}
+    assert len(listed["items"]) == PER_MINUTE
+    assert len([record for record in caplog.records if record.message == "event"]) == len(notes)
 
 
 async def test_a_kind_that_is_not_served_is_no_absence(
