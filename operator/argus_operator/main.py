@@ -7,12 +7,15 @@ API server does so in a task of its own and is tried again for as long as it tak
 import asyncio
 import contextlib
 import logging
+import secrets
+import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from argus_runtime import database as runtime_database
 from argus_runtime import kafka as runtime_kafka
@@ -26,12 +29,14 @@ from argus_operator.adapters.counters import Counters
 from argus_operator.adapters.jobs import ReplayJobs
 from argus_operator.adapters.kafka import KafkaAdmin
 from argus_operator.adapters.kubernetes import Kubernetes
+from argus_operator.adapters.leases import Leases
 from argus_operator.adapters.postgres import Database
 from argus_operator.adapters.registry import RegistryLog, topic_spec
 from argus_operator.adapters.usage import RedisUsage
 from argus_operator.audits import Auditor
 from argus_operator.controller import Controller
 from argus_operator.errors import OperatorError
+from argus_operator.lease import Leadership
 from argus_operator.models import pipeline, replay, tenant
 from argus_operator.models.common import Raw
 from argus_operator.reconcile.bookkeeping import Bookkeeper
@@ -45,6 +50,7 @@ from argus_operator.reconcile.status import StatusWriter
 from argus_operator.reconcile.sweep import Sweep
 from argus_operator.reconcile.tenants import KeyStep
 from argus_operator.reconcile.usage import UsageBook
+from argus_operator.reconcile.verdict import Verdict
 from argus_operator.resources import (
     Family,
     ReplayKey,
@@ -53,11 +59,13 @@ from argus_operator.resources import (
     key_of_replay,
 )
 from argus_operator.resync import Resync
-from argus_operator.settings import OperatorSettings
+from argus_operator.settings import LeaseSettings, OperatorSettings
 from argus_operator.tiers import TierBook
 from argus_operator.topics import DiskBudget
 
 logger = logging.getLogger(__name__)
+
+Key = TypeVar("Key")
 
 COMPONENT = "operator"
 _APPLICATION = "argus-operator"
@@ -121,7 +129,26 @@ class Logic:
         }
 
 
-def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
+def leadership(cluster: Kubernetes, settings: LeaseSettings) -> Leadership:
+    """This process's claim to lead, under a name that no other process has."""
+    where = settings.namespace
+    store = None if where is None else Leases(cluster, where, settings.name)
+    return Leadership(store, f"{socket.gethostname()}-{secrets.token_hex(4)}", settings)
+
+
+def leading(
+    lead: Leadership, reconcile: Callable[[Key], Awaitable[Verdict]]
+) -> Callable[[Key], Awaitable[Verdict]]:
+    """The same, refused by BusyError while another may lead."""
+
+    async def checked(key: Key) -> Verdict:
+        lead.check()
+        return await reconcile(key)
+
+    return checked
+
+
+def assemble(adapters: Adapters, settings: OperatorSettings, lead: Leadership) -> Logic:
     """The logic over the adapters."""
     budget = DiskBudget(
         settings.kafka_disk_bytes, settings.kafka_overcommit, settings.replication_factor
@@ -149,9 +176,9 @@ def assemble(adapters: Adapters, settings: OperatorSettings) -> Logic:
         adapters.cluster, jobs, template, StatusWriter(adapters.cluster, _now)
     )
     one_by_one = settings.reconcile.model_copy(update={"workers": 1})
-    replays = Controller("replay", replayer.reconcile, one_by_one)
+    replays = Controller("replay", leading(lead, replayer.reconcile), one_by_one)
     sweep = Sweep(family.reconcile, health, tiers, usage, settings.resync.full)
-    controller = Controller("tenant", sweep.reconcile, settings.reconcile)
+    controller = Controller("tenant", leading(lead, sweep.reconcile), settings.reconcile)
     patrol = Patrol(adapters.cluster, controller.wake, settings.resync.secrets)
     sightings = watch.Sightings(settings.watch_stalled_after)
 
@@ -238,10 +265,13 @@ async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
     """Runs until `stop` is set; the death of any task is an exception."""
     watching = threading.Event()
     async with connect(settings) as adapters:
-        logic = assemble(adapters, settings)
+        lead = leadership(adapters.cluster, settings.lease)
+        logic = assemble(adapters, settings, lead)
         controller, resync = logic.controller, logic.resync
 
         def ready() -> str | None:
+            if not lead.leads:
+                return "the lease is another operator's, or cannot be read"
             if not adapters.database.migrated:
                 return f"PostgreSQL: {adapters.database.problem}"
             if not watching.is_set() or not resync.complete:
@@ -249,11 +279,13 @@ async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
             return None
 
         async def work() -> None:
+            await lead.take()
             tried = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 group.create_task(
                     keep_migrated(adapters.database, settings, tried), name="migrations"
                 )
+                group.create_task(lead.keep(), name="lease")
                 group.create_task(prepare_kafka(adapters.kafka), name="kafka")
                 group.create_task(control(controller, tried), name="controller")
                 group.create_task(resync.run(), name="resync")
@@ -268,11 +300,16 @@ async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
                 )
 
         def stalled() -> str | None:
+            if not lead.leads:
+                return None
             found = (resync.stalled(), logic.sightings.stalled())
             return "; ".join(filter(None, found)) or None
 
         async with ops.serve(settings.ops, live=stalled, ready=ready):
-            await lifecycle.until(stop, work())
+            try:
+                await lifecycle.until(stop, work())
+            finally:
+                await lead.release()
 
 
 def _now() -> datetime:

@@ -100,6 +100,7 @@ class Resync:
 
     async def run(self) -> None:
         """Rounds until cancelled; one that fails is logged and comes again."""
+        self._last = self._seen_all = time.monotonic()
         while True:
             try:
                 await self.round()

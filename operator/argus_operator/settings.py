@@ -81,6 +81,30 @@ class AuditSettings(Section):
     """Seconds that one audit may take in the database."""
 
 
+class LeaseSettings(Section):
+    """Who leads where two operators run; times in seconds."""
+
+    namespace: str | None = None
+    """Namespace of the Lease; absent: there is none, and every operator leads."""
+    name: str = "argus-operator"
+    """Name of the Lease."""
+    duration: float = Field(default=15.0, gt=0)
+    """How long a leader may be silent before another takes its place."""
+    renew: float = Field(default=5.0, gt=0)
+    """Between two renewals."""
+    retry: float = Field(default=1.0, gt=0)
+    """Between two looks of who waits."""
+
+    @model_validator(mode="after")
+    def _check_renewal(self) -> Self:
+        if self.renew * 2 > self.duration:
+            raise ValueError(
+                f"ARGUS_LEASE__RENEW={self.renew} is more than half of "
+                f"ARGUS_LEASE__DURATION={self.duration}: one late renewal would be the end"
+            )
+        return self
+
+
 class OperatorSettings(ProcessSettings):
     """All that the operator is told."""
 
@@ -116,6 +140,8 @@ class OperatorSettings(ProcessSettings):
     """The periodic audit."""
     reconcile: ReconcileSettings = ReconcileSettings()
     """Work on one tenant."""
+    lease: LeaseSettings = LeaseSettings()
+    """Which operator leads."""
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:

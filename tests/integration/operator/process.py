@@ -189,6 +189,11 @@ JOB = {
 """What runs a replay; the chart's own is held to the operator by the chart's tests."""
 
 
+def lease_name(topic: str) -> str:
+    """The lease of operators that share this registry, and of no others."""
+    return f"lease-{topic.lower().replace('_', '-')}"
+
+
 def environment(server: ApiServer, engines: Engines, topic: str, ops_port: int) -> dict[str, str]:
     """The operator's environment variables."""
     redis, database = urlsplit(engines.redis_url), urlsplit(engines.database)
@@ -218,6 +223,8 @@ def environment(server: ApiServer, engines: Engines, topic: str, ops_port: int) 
         "ARGUS_RESYNC__SECRETS": "3",
         "ARGUS_RESYNC__EXPIRE_INTERVAL": "3",
         "ARGUS_RECONCILE__SETTLE": "1",
+        "ARGUS_LEASE__NAMESPACE": RELEASE,
+        "ARGUS_LEASE__NAME": lease_name(topic),
     }
 
 
@@ -233,9 +240,8 @@ async def running(
 
     `settings` are environment variables in place of the usual ones.
     """
-    port = free_port()
-    process = _start(environment(server, engines, topic, port) | dict(settings or {}), log)
-    operator = Operator(server, engines, topic, f"http://127.0.0.1:{port}", process, log)
+    operator = begin(server, engines, topic, log, settings)
+    process = operator.process
     try:
         await _until_ready(operator)
         yield operator
@@ -243,6 +249,19 @@ async def running(
         process.terminate()
         code = await asyncio.to_thread(process.wait, 60)
     assert code == 0, f"exit code {code}: {_end_of(log)}"
+
+
+def begin(
+    server: ApiServer,
+    engines: Engines,
+    topic: str,
+    log: Path,
+    settings: Mapping[str, str] | None = None,
+) -> Operator:
+    """An operator that has only been started; whoever asks for it ends it."""
+    port = free_port()
+    process = _start(environment(server, engines, topic, port) | dict(settings or {}), log)
+    return Operator(server, engines, topic, f"http://127.0.0.1:{port}", process, log)
 
 
 def _start(variables: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

@@ -142,7 +142,7 @@ async def test_at_rest_nothing_is_asked_one_by_one(
     with capsys.disabled():
         print(f"\nat rest: {json.dumps(figures)}")
 
-    assert not {"patch", "create", "update"} & {verb for verb, _ in verbs}
+    assert not {"patch", "create", "update"} & {verb for verb, what in verbs if what != "leases"}
     assert not {what for verb, what in verbs if verb == "get"} - {"secrets"}
     assert verbs["get", "secrets"] <= TENANTS * seconds / PATROL_S + 2
     for kind in ("argustenants", "arguspipelines"):

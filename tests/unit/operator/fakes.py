@@ -20,6 +20,7 @@ from argus_operator import documents
 from argus_operator.errors import BusyError, OperatorError, RefusedError, UnavailableError
 from argus_operator.jobs import Run, Word
 from argus_operator.keys import SecretState
+from argus_operator.lease import Record
 from argus_operator.ledger import Audit, Books
 from argus_operator.models.common import FINALIZER, GROUP, VERSION, Meta, Model, Raw
 from argus_operator.models.pipeline import PLURAL as PIPELINES
@@ -593,3 +594,24 @@ class FakeCounters(Failing):
         self.dropped_tenants.append(tenant)
         self.usage.usage.pop(tenant, None)
         self.usage.used.pop(tenant, None)
+
+
+@dataclass
+class FakeLease(Failing):
+    """The API server's Lease, with optimistic concurrency."""
+
+    held: Record | None = None
+    version: int = 0
+
+    async def get(self) -> Record | None:
+        self._fail()
+        return self.held
+
+    async def write(self, before: Record | None, holder: str, duration: float) -> Record:
+        self._fail()
+        if (before and before.version) != (self.held and self.held.version):
+            raise BusyError("Changed", "the object has been modified")
+        self.version += 1
+        moved = 0 if before is None else before.transitions + (before.holder != holder)
+        self.held = Record(holder, str(self.version), moved)
+        return self.held

@@ -6,9 +6,12 @@ from typing import cast
 import pytest
 from argus_operator import main
 from argus_operator.adapters.postgres import Database
-from argus_operator.errors import UnavailableError
-from argus_operator.settings import OperatorSettings
+from argus_operator.errors import BusyError, UnavailableError
+from argus_operator.lease import Leadership
+from argus_operator.reconcile.verdict import Verdict
+from argus_operator.settings import LeaseSettings, OperatorSettings
 
+from tests.unit.operator.fakes import FakeLease
 from tests.unit.operator.waiting import until
 
 SETTINGS = OperatorSettings.model_validate(
@@ -58,3 +61,23 @@ async def test_the_database_is_migrated_when_it_comes_and_again_when_it_was_repl
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_nothing_is_looked_at_while_another_may_lead() -> None:
+    looked: list[str] = []
+
+    async def reconcile(key: str) -> Verdict:
+        looked.append(key)
+        return Verdict()
+
+    clock, store = iter([0.0, 1.0, 10.0]), FakeLease()
+    lead = Leadership(store, "a", LeaseSettings(namespace="n"), lambda: next(clock))
+    checked = main.leading(lead, reconcile)
+    with pytest.raises(BusyError, match="renewed"):
+        await checked("early")
+    await lead.take()
+    await checked("good")
+    with pytest.raises(BusyError, match="renewed"):
+        await checked("late")
+
+    assert looked == ["good"]
