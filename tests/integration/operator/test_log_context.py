@@ -44,7 +44,8 @@ async def stage(ground: Ground) -> AsyncIterator[Stage]:
 
 
 async def look(stage: Stage, capsys: pytest.CaptureFixture[str]) -> Lines:
-    """The lines of one look at the family, as a worker makes it, and of no round."""
+    """Ours of one look at the family, as a worker makes it: of no round, and of no client whose
+    connections work by themselves."""
     done: list[bool] = []
 
     async def reconcile(_: object) -> Any:
@@ -60,7 +61,8 @@ async def look(stage: Stage, capsys: pytest.CaptureFixture[str]) -> Lines:
     await until(lambda: bool(done))
     worker.cancel()
     await asyncio.wait([worker])
-    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    return [line for line in lines if line["logger"].startswith("argus_operator")]
 
 
 async def test_every_line_of_a_look_names_its_tenant_and_what_is_of_a_pipeline_that_too(

@@ -60,8 +60,7 @@ async def test_what_is_forced_goes_without_the_engine_that_is_away(
     assert list(await stage.counters()) == ([WEB] if left[2] else [])
     assert await stage.documents() == ({}, True)
     assert (await stage.events(WEB))[-1] == "ForceDeleted"
-    last = "Deleted" if engine is Engine.REDIS else "ForceDeleted"
-    assert (await stage.events(SHOP))[-1] == last
+    assert (await stage.events(SHOP))[-1] == "ForceDeleted"
 
 
 @ENGINES
