@@ -31,6 +31,8 @@ SIZES = {
     "deadLetter": {"retention": {"bytes": "16Mi"}},
 }
 DURATION_S = 6
+REST_S = 7.0
+"""Two rounds of an operator under test."""
 QUICK = {"ARGUS_LEASE__DURATION": str(DURATION_S), "ARGUS_LEASE__RENEW": "2"}
 
 
@@ -83,6 +85,17 @@ async def held(operator: Operator, namespace: str, name: str) -> tuple[str, str]
     return found["metadata"]["resourceVersion"], kept["metadata"]["resourceVersion"]
 
 
+async def at_rest(operator: Operator, namespace: str, name: str) -> tuple[str, str]:
+    """The same once nothing is written of it any more."""
+    found = await held(operator, namespace, name)
+    while True:
+        await asyncio.sleep(REST_S)
+        now = await held(operator, namespace, name)
+        if now == found:
+            return now
+        found = now
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["ended", "killed"])
 async def test_the_second_waits_until_the_first_is_gone(
     api: ApiServer,
@@ -127,7 +140,7 @@ async def test_a_leader_that_was_frozen_ends_and_writes_nothing(
             await eventually(lambda: leads(second), 10 * DURATION_S)
             await second.patch(TENANTS, namespace, "shop", {"spec": {"suspended": True}})
             await second.wait(TENANTS, namespace, "shop", "Suspended")
-            before = await held(second, namespace, "shop")
+            before = await at_rest(second, namespace, "shop")
             os.kill(first.process.pid, signal.SIGCONT)
             await ended(first, 1)
             news = first.log.read_text().removeprefix(said)
