@@ -15,12 +15,10 @@ from argus_runtime.settings import LogSettings
 
 from tests.integration.operator.crash.scenarios import DELETE, delete_both
 from tests.integration.operator.crash.tripwire import Engine
-from tests.integration.operator.real_world import Ground, ground, real_stage
+from tests.integration.operator.real_world import Ground, real_stage
 from tests.integration.operator.stage import Stage
 from tests.unit.operator.waiting import until
 from tests.unit.operator.world import SHOP, WEB
-
-__all__ = ["ground"]
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1_800)]
 
