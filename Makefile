@@ -41,7 +41,7 @@ status: ## pods, tenants, pipelines, and the memory of it all
 logs: ## follow operator, ingest and stream; OF=kafka, OF=postgres, ... for one
 	@hack/logs.sh $(OF)
 
-test: ## every check, on engines and a cluster of their own (argus-test): 40 min from nothing, 25 again
+test: ## every check, on engines and a cluster of their own (argus-test): an hour from nothing, 47 min again
 	@hack/test.sh $(STAGES)
 
 test-full: ## the same, the scenarios, and that a second `make up` changes nothing and `make down` leaves nothing
