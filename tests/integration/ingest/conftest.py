@@ -22,6 +22,10 @@ from argus_contract import names, registry
 from argus_contract.keys import KeyKind, generate, hash_key
 from argus_contract.names import TopicName
 from argus_contract.registry import Bucket, Key, Limits, Marker, Pipeline, TenantDocument
+from argus_ingest.adapters.redis_buckets import RedisBuckets
+from argus_runtime import redis as runtime_redis
+from argus_runtime.settings import RedisSettings
+from redis.asyncio import Redis
 
 from tests.integration.conftest import PASSWORD, REDIS_PORT
 
@@ -283,6 +287,23 @@ async def running_edge(broker: Kafka, **changes: str) -> AsyncIterator[Edge]:
     finally:
         code = await edge.stop()
         assert code == 0, f"the process ended with {code}"
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of the Redis that edges use."""
+    client = runtime_redis.connect(RedisSettings(url=redis_url))
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def buckets(redis_url: str) -> AsyncIterator[RedisBuckets]:
+    """The token buckets there, without an edge."""
+    made = RedisBuckets(runtime_redis.connect(RedisSettings(url=redis_url)))
+    await made.connect()
+    yield made
+    await made.close()
 
 
 @pytest.fixture

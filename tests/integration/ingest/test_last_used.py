@@ -1,7 +1,6 @@
 """When keys were last used, as a running edge writes it down."""
 
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from argus_contract import redis_keys
@@ -22,13 +21,6 @@ from tests.integration.ingest.test_token_bucket import new_tenant
 
 EVENT = b'{"event":"signup"}'
 DAY = 86_400
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = runtime_redis.connect(RedisSettings(url=redis_url))
-    yield client
-    await client.aclose()
 
 
 async def used(redis: Redis, who: TenantId) -> dict[str, int]:

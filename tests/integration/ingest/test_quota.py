@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from email.utils import formatdate
 
 import pytest
@@ -11,8 +10,6 @@ from argus_contract.quotas import Usage
 from argus_contract.registry import Limits
 from argus_contract.times import SECOND
 from argus_runtime import assets
-from argus_runtime import redis as runtime_redis
-from argus_runtime.settings import RedisSettings
 from redis.asyncio import Redis
 
 from tests.integration.conftest import REDIS_PORT
@@ -22,13 +19,6 @@ from tests.integration.ingest.test_outages import AWAY, redis_at, until_metric
 
 MARGIN = 60.0
 """Seconds before midnight in which no test of a day's quota begins."""
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = runtime_redis.connect(RedisSettings(url=redis_url))
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture

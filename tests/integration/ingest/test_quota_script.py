@@ -1,6 +1,6 @@
 """The script's quotas against a real Redis: the model's verdicts, its calendar, and its floors."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -29,21 +29,6 @@ RELEASED: Final = Path(__file__).with_name("token_bucket_0.1.0.lua").read_text()
 """What pods of the first release load, and run beside ours while an upgrade is under way."""
 CLOCK: Final = "redis.call('TIME')"
 PLENTY: Final = Bucket(1e6, 1e6)
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = runtime_redis.connect(RedisSettings(url=redis_url))
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def buckets(redis_url: str) -> AsyncIterator[RedisBuckets]:
-    made = RedisBuckets(runtime_redis.connect(RedisSettings(url=redis_url)))
-    await made.connect()
-    yield made
-    await made.close()
 
 
 def quota(tenant: TenantId, daily: int = 0, monthly: int = 0) -> Quota:

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 from argus_contract import redis_keys
@@ -21,21 +21,6 @@ from redis.asyncio import Redis
 MICROSECONDS = 1_000_000
 HUNDRED = Bucket(100, 100)
 FIFTY = Bucket(50, 100)
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = runtime_redis.connect(RedisSettings(url=redis_url))
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def buckets(redis_url: str) -> AsyncIterator[RedisBuckets]:
-    made = RedisBuckets(runtime_redis.connect(RedisSettings(url=redis_url)))
-    await made.connect()
-    yield made
-    await made.close()
 
 
 def new_tenant() -> TenantId:
